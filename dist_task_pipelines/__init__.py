@@ -1,0 +1,1 @@
+"""Distributed-transaction observability on Dagster: define a flow once, run it for every order."""

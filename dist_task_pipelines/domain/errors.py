@@ -1,0 +1,110 @@
+"""Every error the platform raises on purpose.
+
+    DistTaskError
+    ├── InvalidInput              what was sent cannot be accepted; names every fault
+    │   ├── InvalidDefinition
+    │   ├── InvalidParams
+    │   ├── InvalidJson
+    │   └── InvalidConfiguration
+    ├── NotFound                  nothing has that id
+    ├── NotAllowed                the thing is not in a state that allows it
+    ├── Conflict                  somebody or something else came first
+    │   └── LeaseLost
+    ├── RowRefused                the ledger's database refuses a value
+    └── LedgerUnavailable         the ledger's database cannot be used
+        └── LedgerOutOfStep       its schema is not the one this code needs
+
+A message says what is wrong, where, and how to mend it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with an input: where (`tasks[0].config.url`) and what."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class DistTaskError(Exception):
+    """The root of the platform's errors."""
+
+
+class InvalidInput(DistTaskError):
+    """The input cannot be accepted; `faults` names everything wrong with it."""
+
+    subject = "input"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        lines = "".join(f"\n  {fault}" for fault in self.faults)
+        super().__init__(f"invalid {self.subject}, {count}:{lines}")
+
+    @classmethod
+    def at(cls, path: str, message: str) -> "InvalidInput":
+        """The error for a single fault."""
+        return cls([Fault(path, message)])
+
+
+class InvalidDefinition(InvalidInput):
+    """A flow definition or task definition is not valid."""
+
+    subject = "flow definition"
+
+
+class InvalidParams(InvalidInput):
+    """The parameters of a transaction, or of one of its tasks, are not valid."""
+
+    subject = "parameters"
+
+
+class InvalidJson(InvalidInput):
+    """A text is not JSON, or holds what cannot be kept without loss."""
+
+    subject = "JSON"
+
+
+class InvalidConfiguration(InvalidInput):
+    """The configuration file or an override has a wrong key or value."""
+
+    subject = "configuration"
+
+
+class NotFound(DistTaskError):
+    """Nothing has that id."""
+
+    def __init__(self, kind: str, identifier: object) -> None:
+        self.kind = kind
+        self.identifier = identifier
+        super().__init__(f"no {kind} {identifier!r}")
+
+
+class NotAllowed(DistTaskError):
+    """The state of the thing does not allow what was asked."""
+
+
+class Conflict(DistTaskError):
+    """Somebody or something else came first."""
+
+
+class LeaseLost(Conflict):
+    """The batch is no longer this run's: its lease expired or another run holds it."""
+
+
+class RowRefused(DistTaskError):
+    """The ledger's database refuses a value of one of the rows written."""
+
+
+class LedgerUnavailable(DistTaskError):
+    """The ledger's database cannot be reached or written."""
+
+
+class LedgerOutOfStep(LedgerUnavailable):
+    """The ledger's schema is behind or ahead of this version of the platform."""

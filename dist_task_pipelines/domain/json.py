@@ -1,0 +1,130 @@
+"""JSON in and out without loss: key order and numbers survive, or an error says why not.
+
+Python's own decoder turns 1e400 into infinity, rounds long fractions, and lets the last of
+two equal keys win; here each of these is refused (`InvalidJson`).
+"""
+
+import hashlib
+import json
+import math
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from dist_task_pipelines.domain.errors import InvalidJson
+
+JsonValue = Any  # None, bool, int, float, str, or a list or dict of them
+JsonObject = dict[str, Any]
+
+MAX_DEPTH = 64
+MAX_DIGITS = 4300  # Python's own limit on converting a text to an integer
+
+
+def loads(text: str | bytes) -> JsonValue:
+    """Parse JSON strictly.
+
+    Raises:
+        InvalidJson: not JSON, not UTF-8, a key twice in one object, a number that a float
+            cannot hold exactly by value, NaN or infinity, or nesting deeper than 64.
+    """
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique_keys,
+            parse_float=_exact_float,
+            parse_int=_integer,
+            parse_constant=_no_constant,
+        )
+    except json.JSONDecodeError as error:
+        raise InvalidJson.at(
+            f"line {error.lineno} column {error.colno}", f"not valid JSON: {error.msg}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InvalidJson.at(f"byte {error.start}", "not valid UTF-8") from None
+    except RecursionError:
+        raise InvalidJson.at("", f"nested deeper than {MAX_DEPTH} levels") from None
+    check_depth(value)
+    return value
+
+
+def dumps(value: JsonValue) -> str:
+    """The value as compact ASCII JSON, keys in their own order.
+
+    ASCII escapes keep lone surrogates and survive any database's character set.
+
+    Raises:
+        InvalidJson: NaN, infinity, or something that is not a JSON value.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise InvalidJson.at("", f"not a JSON value: {error}") from None
+
+
+def canonical(value: JsonValue) -> str:
+    """One text for all ways to write the same value: sorted keys, 1.0 and 1e0 as 1."""
+    return json.dumps(
+        _normal(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True
+    )
+
+
+def digest(value: JsonValue) -> str:
+    """SHA-256 of the canonical text, in hex."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def check_depth(value: JsonValue) -> None:
+    """Refuse nesting deeper than MAX_DEPTH, without recursion.
+
+    Raises:
+        InvalidJson: deeper than that.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return
+    raise InvalidJson.at("", f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _children(value: JsonValue) -> list[JsonValue]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _unique_keys(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InvalidJson.at(twice, "this key stands twice in one object")
+    return result
+
+
+def _exact_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number) or Decimal(text) != Decimal(repr(number)):
+        raise InvalidJson.at(
+            text[:40], "this number cannot be kept exactly; send it as a string instead"
+        )
+    return number
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise InvalidJson.at(text[:40], f"an integer of more than {MAX_DIGITS} digits")
+    return int(text)
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise InvalidJson.at(text, "is not a JSON number")
+
+
+def _normal(value: JsonValue) -> JsonValue:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _normal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_normal(item) for item in value]
+    return value

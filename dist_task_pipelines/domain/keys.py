@@ -1,0 +1,18 @@
+"""The idempotency key of a call and the fingerprint of a cause."""
+
+import hashlib
+import re
+from urllib.parse import quote
+
+_NUMBERS = re.compile(r"[0-9]+|\b[0-9a-fA-F-]{16,}\b")
+
+
+def idempotency_key(transaction_id: str, task_id: str) -> str:
+    """`<transaction id>:<task id>`, percent-encoded: the same on every attempt."""
+    return f"{quote(transaction_id, safe='')}:{quote(task_id, safe='')}"
+
+
+def fingerprint(flow_name: str, task_id: str, error_type: str, code: str, message: str) -> str:
+    """32 hex digits, equal for exceptions with one cause: ids and numbers do not count."""
+    cause = "\x00".join((flow_name, task_id, error_type, code, _NUMBERS.sub("#", message)))
+    return hashlib.sha256(cause.encode(errors="backslashreplace")).hexdigest()[:32]

@@ -1,0 +1,309 @@
+"""Batches: which transactions a run owns, and for how long.
+
+A batch is dispatched, taken by one run, kept alive, and ended. It is taken at most once, so
+its id is the fencing token: a transaction names the batch that owns it, and whoever writes
+for another batch finds nothing to write to.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from dist_task_pipelines.domain.errors import Conflict, LeaseLost, NotFound
+from dist_task_pipelines.domain.status import (
+    OperatorActionKind,
+    TransactionStatus,
+)
+from dist_task_pipelines.ledger import tables
+from dist_task_pipelines.ledger.audit import audit_row
+from dist_task_pipelines.ledger.database import Database, insert_rows, reads, writes
+from dist_task_pipelines.ledger.flows import FlowStore
+from dist_task_pipelines.ledger.granting import grant_failed_tasks
+from dist_task_pipelines.ledger.records import Batch, BatchEnd, LeftAlone, Member
+from dist_task_pipelines.ledger.recovery import fail_callable, recover_in_flight
+from dist_task_pipelines.ledger.settling import (
+    lock_transactions,
+    release,
+    settlements,
+    task_states,
+)
+from dist_task_pipelines.ledger.types import AnyRow
+
+_transaction = tables.transaction.c
+_batch = tables.batch.c
+
+MAX_LEASE_LOSSES = 3  # then a person decides
+
+
+class BatchStore:
+    """Takes, keeps and ends batches."""
+
+    def __init__(self, database: Database, flows: FlowStore) -> None:
+        self.database = database
+        self._flows = flows
+
+    @writes
+    def acquire(
+        self, connection: Connection, batch_id: int, *, run_id: str, worker: str, lease: float
+    ) -> Batch:
+        """Take a dispatched batch for a run, for `lease` seconds.
+
+        Raises:
+            NotFound: there is no such batch.
+            Conflict: another run has taken it, or it was handed back because no run came.
+        """
+        row = self._lock(connection, batch_id)
+        if row.ended_at or row.started_at:
+            state = f"ended ({row.end_reason})" if row.ended_at else "is being worked on"
+            raise Conflict(
+                f"batch {batch_id} {state}: run {row.run_id or 'none'} took it; nothing was called"
+            )
+        now = self.database.clock.now()
+        connection.execute(
+            sa.update(tables.batch)
+            .where(_batch.id == batch_id)
+            .values(
+                run_id=run_id,
+                worker=worker,
+                started_at=now,
+                lease_expires_at=now + timedelta(seconds=lease),
+            )
+        )
+        return self._take(connection, batch_id, row.flow_id, run_id, now)
+
+    @writes
+    def adopt(
+        self,
+        connection: Connection,
+        flow_id: str,
+        seqs: Sequence[int],
+        *,
+        run_id: str,
+        worker: str,
+        lease: float,
+        actor: str,
+    ) -> Batch:
+        """Make a batch for a run that a person started, of those transactions it may own.
+
+        Their unhandled failed tasks are granted a call each, with an audit row. Transactions
+        that another run owns, that are done or cancelled, or whose failures are all handled or
+        final, are left alone and named.
+        """
+        now = self.database.clock.now()
+        flow = self._flows.load_within(connection, flow_id)
+        rows = lock_transactions(
+            connection, _transaction.seq.in_(seqs), _transaction.flow_id == flow_id
+        )
+        refused = {row.seq: reason for row in rows if (reason := _not_to_own(row))}
+        mine = [row for row in rows if row.seq not in refused]
+        granted = grant_failed_tasks(connection, flow, mine, now, run_id=run_id)
+        refused |= granted.refused
+        mine = [row for row in mine if row.seq not in refused]
+        batch_id = self._insert(
+            connection,
+            flow_id,
+            [row.seq for row in mine],
+            now,
+            lease=lease,
+            run_id=run_id,
+            worker=worker,
+            started_at=now,
+        )
+        connection.execute(
+            sa.update(tables.transaction)
+            .where(_transaction.seq.in_([row.seq for row in mine]))
+            .values(batch_id=batch_id, next_due_at=None, cancel_requested=False)
+        )
+        insert_rows(
+            connection,
+            tables.operator_action,
+            [
+                audit_row(
+                    actor,
+                    OperatorActionKind.RE_EXECUTE,
+                    f"transaction:{row.id}",
+                    f"run {run_id}",
+                    before={"status": row.status, "run_id": row.run_id},
+                    after={"granted": granted.tasks[row.seq], "run_id": run_id},
+                    now=now,
+                )
+                for row in mine
+                if granted.tasks.get(row.seq)
+            ],
+        )
+        batch = self._take(connection, batch_id, flow_id, run_id, now)
+        names = {row.seq: row.id for row in rows}
+        left = tuple(LeftAlone(names[seq], reason) for seq, reason in sorted(refused.items()))
+        return Batch(batch.id, batch.flow_id, batch.run_id, batch.members, left)
+
+    @reads
+    def members(self, connection: Connection, batch_id: int) -> tuple[str, list[int]]:
+        """The flow id of a batch, and the seqs of the transactions it was dispatched with.
+
+        Raises:
+            NotFound: there is no such batch.
+        """
+        row = connection.execute(
+            sa.select(_batch.flow_id, _batch.members).where(_batch.id == batch_id)
+        ).first()
+        if row is None:
+            raise NotFound("batch", batch_id)
+        return row.flow_id, row.members
+
+    @reads
+    def run_of(self, connection: Connection, batch_id: int) -> str | None:
+        """The run that took the batch; None while none has."""
+        return connection.scalar(sa.select(_batch.run_id).where(_batch.id == batch_id))
+
+    @writes
+    def keep(self, connection: Connection, batch_id: int, *, lease: float) -> bool:
+        """Stretch the lease to `lease` seconds from now, unless it lasts longer already.
+
+        Returns:
+            whether a person asked for the batch to stop.
+
+        Raises:
+            LeaseLost: the batch has ended.
+        """
+        row = self._lock(connection, batch_id)
+        if row.ended_at:
+            raise LeaseLost(f"batch {batch_id} has ended ({row.end_reason})")
+        until = self.database.clock.now() + timedelta(seconds=lease)
+        if row.lease_expires_at < until:
+            connection.execute(
+                sa.update(tables.batch).where(_batch.id == batch_id).values(lease_expires_at=until)
+            )
+        return bool(row.stop_requested)
+
+    @writes
+    def request_stop(self, connection: Connection, run_id: str) -> None:
+        """Mark the open batches of a run as stopped by a person: no further call begins."""
+        connection.execute(
+            sa.update(tables.batch)
+            .where(_batch.run_id == run_id, _batch.ended_at.is_(None))
+            .values(stop_requested=True)
+        )
+
+    @writes
+    def end(self, connection: Connection, batch_id: int, reason: BatchEnd) -> None:
+        """Settle what the batch still owns and let go of it. Ending an ended batch does nothing."""
+        row = self._lock(connection, batch_id)
+        if not row.ended_at:
+            self._end(connection, row, BatchEnd.STOPPED if row.stop_requested else reason)
+
+    @writes
+    def expire(self, connection: Connection, limit: int = 20) -> list[int]:
+        """End batches whose lease has run out and hand their work back.
+
+        Returns:
+            the ids of the batches ended, at most `limit`.
+        """
+        now = self.database.clock.now()
+        query = sa.select(tables.batch).where(
+            _batch.ended_at.is_(None), _batch.lease_expires_at < now
+        )
+        rows = connection.execute(query.order_by(_batch.id).limit(limit).with_for_update()).all()
+        for row in rows:
+            stopped = BatchEnd.STOPPED if row.stop_requested else BatchEnd.LOST
+            self._end(connection, row, stopped if row.started_at else BatchEnd.SUPERSEDED)
+        return [row.id for row in rows]
+
+    def _lock(self, connection: Connection, batch_id: int) -> AnyRow:
+        query = sa.select(tables.batch).where(_batch.id == batch_id).with_for_update()
+        row = connection.execute(query).first()
+        if row is None:
+            raise NotFound("batch", batch_id)
+        return row
+
+    def _take(
+        self, connection: Connection, batch_id: int, flow_id: str, run_id: str, now: datetime
+    ) -> Batch:
+        owned = _transaction.batch_id == batch_id
+        connection.execute(
+            sa.update(tables.transaction)
+            .where(owned)
+            .values(
+                run_id=run_id,
+                status=TransactionStatus.RUNNING,
+                started_at=sa.func.coalesce(_transaction.started_at, sa.literal(now)),
+                completed_at=None,
+                updated_at=now,
+            )
+        )
+        query = sa.select(_transaction.seq, _transaction.id, _transaction.params).where(owned)
+        rows = connection.execute(query.order_by(_transaction.seq))
+        members = tuple(Member(row.seq, row.id, row.params) for row in rows)
+        return Batch(batch_id, flow_id, run_id, members)
+
+    def _insert(
+        self,
+        connection: Connection,
+        flow_id: str,
+        seqs: Collection[int],
+        now: datetime,
+        *,
+        lease: float,
+        **columns: Any,
+    ) -> int:
+        result = connection.execute(
+            sa.insert(tables.batch).values(
+                flow_id=flow_id,
+                members=sorted(seqs),
+                size=len(seqs),
+                lease_expires_at=now + timedelta(seconds=lease),
+                stop_requested=False,
+                dispatched_at=now,
+                **columns,
+            )
+        )
+        assert result.inserted_primary_key
+        return int(result.inserted_primary_key[0])
+
+    def _end(self, connection: Connection, batch: AnyRow, reason: BatchEnd) -> None:
+        now = self.database.clock.now()
+        connection.execute(
+            sa.update(tables.batch)
+            .where(_batch.id == batch.id)
+            .values(ended_at=now, end_reason=reason)
+        )
+        rows = lock_transactions(connection, _transaction.batch_id == batch.id)
+        if not rows:
+            return
+        flow = self._flows.load_within(connection, batch.flow_id)
+        losses = int(reason in (BatchEnd.ERROR, BatchEnd.LOST))
+        worn = {row.seq for row in rows if row.lease_losses + losses >= MAX_LEASE_LOSSES}
+        recover_in_flight(connection, flow, rows, now, worn_out=worn, run_id=batch.run_id)
+        if reason is BatchEnd.STOPPED:
+            fail_callable(
+                connection, flow, rows, now, error_type="Stopped", message=_stopped(batch)
+            )
+        else:
+            tired = [row for row in rows if row.seq in worn and losses]
+            fail_callable(
+                connection, flow, tired, now, error_type="WorkerLost", message=_worn_out()
+            )
+        states = task_states(connection, [row.seq for row in rows])
+        settled = settlements(flow, rows, states, now)
+        release(connection, rows, settled, now, losses=losses)
+
+
+def _not_to_own(row: AnyRow) -> str | None:
+    if row.batch_id is not None:
+        return "another run is working on it"
+    if row.status in (TransactionStatus.SUCCESS, TransactionStatus.CANCELLED):
+        return f"it is {row.status}"
+    return None
+
+
+def _stopped(batch: AnyRow) -> str:
+    return f"run {batch.run_id} was terminated before this task was called; retry it to go on"
+
+
+def _worn_out() -> str:
+    return (
+        f"the worker was lost {MAX_LEASE_LOSSES} times while it had this transaction; "
+        "look at the worker's logs, then retry"
+    )

@@ -1,0 +1,218 @@
+"""Exception records: opened when a task fails, closed when it succeeds or a person settles it."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from dist_task_pipelines.domain.errors import NotFound
+from dist_task_pipelines.domain.flow import Flow, Task
+from dist_task_pipelines.domain.keys import fingerprint
+from dist_task_pipelines.domain.outcome import TaskError
+from dist_task_pipelines.domain.state import Grant
+from dist_task_pipelines.domain.status import GrantedBy, RetryStrategy
+from dist_task_pipelines.ledger import tables
+from dist_task_pipelines.ledger.database import Database, insert_rows, reads, update_rows
+from dist_task_pipelines.ledger.records import ExceptionRecord
+from dist_task_pipelines.ledger.types import AnyRow
+
+_exception = tables.exception.c
+SYSTEM = "system"  # who closes an exception when the task succeeds after all
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task of a transaction needs a retry or a person."""
+
+    seq: int
+    error: TaskError
+    grant: Grant | None = None
+
+
+class ExceptionStore:
+    """Finds exception records."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @reads
+    def get(self, connection: Connection, identifier: int) -> ExceptionRecord:
+        """One record.
+
+        Raises:
+            NotFound: nothing has that id.
+        """
+        row = connection.execute(_with_transaction().where(_exception.id == identifier)).first()
+        if row is None:
+            raise NotFound("exception", identifier)
+        return _record(row)
+
+    @reads
+    def page(
+        self,
+        connection: Connection,
+        *,
+        handled: bool | None = None,
+        flow_id: str | None = None,
+        transaction_id: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[ExceptionRecord]:
+        """Newest first, at most `limit`; `before` is the last id of the page before."""
+        query = _with_transaction()
+        if handled is not None:
+            query = query.where(_exception.handled.is_(handled))
+        if flow_id is not None:
+            query = query.where(_exception.flow_id == flow_id)
+        if transaction_id is not None:
+            query = query.where(tables.transaction.c.id == transaction_id)
+        if before is not None:
+            query = query.where(_exception.id < before)
+        rows = connection.execute(query.order_by(_exception.id.desc()).limit(limit))
+        return [_record(row) for row in rows]
+
+    @reads
+    def open_ids(
+        self, connection: Connection, seqs: Collection[int], task_id: str
+    ) -> dict[int, int]:
+        """The ids of the open exceptions of one task, by the transaction's seq."""
+        return {row.seq: row.id for row in open_rows(connection, seqs, task_id)}
+
+
+def open_rows(connection: Connection, seqs: Collection[int], task_id: str) -> Sequence[AnyRow]:
+    """The open exceptions of one task of these transactions."""
+    return connection.execute(
+        sa.select(_exception.id, _exception.seq, _exception.retry_times).where(
+            _exception.seq.in_(seqs), _exception.task_id == task_id, _exception.is_open.is_(True)
+        )
+    ).all()
+
+
+def record_failures(
+    connection: Connection, flow: Flow, task: Task, failures: Sequence[Failure], now: datetime
+) -> None:
+    """Open an exception for each failure, or write the failure into the one that is open."""
+    if not failures:
+        return
+    found = {row.seq: row for row in open_rows(connection, [f.seq for f in failures], task.id)}
+    causes = {failure.seq: _cause(flow, task, failure) for failure in failures}
+    insert_rows(
+        connection,
+        tables.exception,
+        [
+            _new_row(flow, task, failure, causes[failure.seq], now)
+            for failure in failures
+            if failure.seq not in found
+        ],
+    )
+    update_rows(
+        connection,
+        tables.exception,
+        "id",
+        [
+            {
+                "id": found[failure.seq].id,
+                **causes[failure.seq],
+                "retry_times": found[failure.seq].retry_times + _by_policy(failure),
+            }
+            for failure in failures
+            if failure.seq in found
+        ],
+    )
+
+
+def close_open(
+    connection: Connection,
+    seqs: Iterable[int],
+    task_id: str,
+    *,
+    by: str,
+    now: datetime,
+    remark: str = "",
+) -> None:
+    """Close the open exceptions of a task, if there are any."""
+    connection.execute(
+        sa.update(tables.exception)
+        .where(
+            _exception.seq.in_(list(seqs)),
+            _exception.task_id == task_id,
+            _exception.is_open.is_(True),
+        )
+        .values(
+            handled=True,
+            is_open=None,
+            handled_by=by,
+            handled_at=now,
+            handled_remark=remark,
+            retry_next_at=None,
+        )
+    )
+
+
+def _cause(flow: Flow, task: Task, failure: Failure) -> dict[str, Any]:
+    error = failure.error
+    return {
+        "error_type": error.type,
+        "error_code": error.code,
+        "message": error.message,
+        "stack": error.stack,
+        "fingerprint": fingerprint(flow.name, task.id, error.type, error.code, error.message),
+        "retry_next_at": failure.grant.due_at if failure.grant else None,
+    }
+
+
+def _new_row(
+    flow: Flow, task: Task, failure: Failure, cause: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
+    return {
+        "seq": failure.seq,
+        "task_id": task.id,
+        "flow_id": flow.id,
+        "task_name": task.name,
+        **cause,
+        "retry_strategy": task.retry.strategy,
+        "retry_times": _by_policy(failure),
+        "retry_max": task.retry.max_attempts,
+        "retry_interval": task.retry.interval,
+        "handled": False,
+        "is_open": True,
+        "occurred_at": now,
+    }
+
+
+def _by_policy(failure: Failure) -> int:
+    return int(failure.grant is not None and failure.grant.by is GrantedBy.POLICY)
+
+
+def _with_transaction() -> sa.Select[Any]:
+    return sa.select(tables.exception, tables.transaction.c.id.label("transaction_id")).join(
+        tables.transaction, tables.transaction.c.seq == _exception.seq
+    )
+
+
+def _record(row: AnyRow) -> ExceptionRecord:
+    return ExceptionRecord(
+        id=row.id,
+        transaction_id=row.transaction_id,
+        task_id=row.task_id,
+        flow_id=row.flow_id,
+        task_name=row.task_name,
+        error_type=row.error_type,
+        error_code=row.error_code,
+        message=row.message,
+        stack=row.stack,
+        fingerprint=row.fingerprint,
+        retry_strategy=RetryStrategy(row.retry_strategy),
+        retry_times=row.retry_times,
+        retry_max=row.retry_max,
+        retry_interval=row.retry_interval,
+        retry_next_at=row.retry_next_at,
+        handled=row.handled,
+        handled_by=row.handled_by,
+        handled_at=row.handled_at,
+        handled_remark=row.handled_remark,
+        occurred_at=row.occurred_at,
+    )

@@ -1,0 +1,212 @@
+"""Flow versions in the ledger."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from dist_task_pipelines.domain import json
+from dist_task_pipelines.domain.errors import Conflict, NotFound
+from dist_task_pipelines.domain.flow import Flow
+from dist_task_pipelines.domain.ids import flow_id
+from dist_task_pipelines.domain.json import JsonObject
+from dist_task_pipelines.domain.status import TransactionStatus
+from dist_task_pipelines.ledger import tables
+from dist_task_pipelines.ledger.database import Database, Raced, reads, writes
+from dist_task_pipelines.ledger.records import FlowRecord
+from dist_task_pipelines.ledger.types import AnyRow
+
+_flow = tables.flow.c
+UNSETTLED = (TransactionStatus.PENDING, TransactionStatus.RUNNING)
+
+
+class FlowStore:
+    """Creates, finds and switches flow versions.
+
+    Args:
+        build: makes the runnable flow of a stored version; called once for each.
+    """
+
+    def __init__(self, database: Database, build: Callable[[FlowRecord], Flow]) -> None:
+        self.database = database
+        self._build = build
+        self._built: dict[str, Flow] = {}
+
+    @writes
+    def create(
+        self,
+        connection: Connection,
+        *,
+        name: str,
+        definition: JsonObject,
+        description: str = "",
+        flow_type: str = "",
+        user: str = "",
+    ) -> FlowRecord:
+        """Store a validated definition as the next version of the flow `name`.
+
+        A definition identical to the newest version's makes no new version; that version is
+        given back, active.
+
+        Raises:
+            Conflict: another flow's name differs only in '-' and '_'.
+        """
+        newest = self._newest(connection, name)
+        digest = json.digest(definition)
+        if newest and newest.definition_hash == digest and newest.deleted_at is None:
+            self._switch(connection, newest.id, True, user)
+            return self._get(connection, newest.id)
+        identifier = flow_id(name, newest.version + 1 if newest else 1)
+        now = self.database.clock.now()
+        row = {
+            "id": identifier,
+            "name": name,
+            "version": newest.version + 1 if newest else 1,
+            "description": description,
+            "flow_type": flow_type,
+            "definition": definition,
+            "definition_hash": digest,
+            "is_active": True,
+            "created_at": now,
+            "updated_at": now,
+            "create_user": user,
+            "updated_user": user,
+        }
+        self._refuse_lookalike(connection, name, identifier)
+        try:
+            connection.execute(sa.insert(tables.flow), row)
+        except IntegrityError as error:
+            raise Raced from error
+        return self._get(connection, identifier)
+
+    @reads
+    def get(self, connection: Connection, identifier: str) -> FlowRecord:
+        """A version by its flow id.
+
+        Raises:
+            NotFound: there is none, or it was deleted.
+        """
+        return self._get(connection, identifier)
+
+    @reads
+    def find(self, connection: Connection, reference: str) -> FlowRecord:
+        """A version by its flow id, or the newest active one by the flow's name.
+
+        When every version of that name is inactive, the newest one is given, for the caller
+        to refuse by name.
+
+        Raises:
+            NotFound: nothing has that id or name.
+        """
+        present = _flow.deleted_at.is_(None)
+        by_id = sa.select(tables.flow).where(_flow.id == reference, present)
+        by_name = sa.select(tables.flow).where(_flow.name == reference, present)
+        newest = by_name.order_by(_flow.is_active.desc(), _flow.version.desc()).limit(1)
+        row = connection.execute(by_id).first() or connection.execute(newest).first()
+        if row is None:
+            raise NotFound("flow", reference)
+        return _record(row)
+
+    @reads
+    def page(
+        self, connection: Connection, *, name: str | None = None, is_active: bool | None = None
+    ) -> list[FlowRecord]:
+        """All versions, by name and newest version first."""
+        query = sa.select(tables.flow).where(_flow.deleted_at.is_(None))
+        if name is not None:
+            query = query.where(_flow.name == name)
+        if is_active is not None:
+            query = query.where(_flow.is_active.is_(is_active))
+        rows = connection.execute(query.order_by(_flow.name, _flow.version.desc()))
+        return [_record(row) for row in rows]
+
+    @writes
+    def set_active(
+        self, connection: Connection, identifier: str, active: bool, *, user: str = ""
+    ) -> FlowRecord:
+        """Switch a version on or off for new submits; what runs already goes on.
+
+        Raises:
+            NotFound: nothing has that id.
+        """
+        self._get(connection, identifier)
+        self._switch(connection, identifier, active, user)
+        return self._get(connection, identifier)
+
+    @reads
+    def in_use(self, connection: Connection) -> list[FlowRecord]:
+        """The versions that need a job: active ones, and those with unsettled transactions."""
+        rows = connection.execute(sa.select(tables.flow).order_by(_flow.id)).all()
+        return [_record(row) for row in rows if row.is_active or _unsettled(connection, row.id)]
+
+    @reads
+    def revision(self, connection: Connection) -> str:
+        """A text that changes whenever a version is created or switched."""
+        row = connection.execute(
+            sa.select(sa.func.count(), sa.func.max(_flow.updated_at)).select_from(tables.flow)
+        ).one()
+        return f"{row[0]}@{row[1]}"
+
+    @reads
+    def load(self, connection: Connection, identifier: str) -> Flow:
+        """The runnable flow of a version."""
+        return self.load_within(connection, identifier)
+
+    def load_within(self, connection: Connection, identifier: str) -> Flow:
+        """As `load`, in the caller's transaction. A version never changes, so it is kept."""
+        if identifier not in self._built:
+            self._built[identifier] = self._build(self._get(connection, identifier, deleted=True))
+        return self._built[identifier]
+
+    def _get(self, connection: Connection, identifier: str, *, deleted: bool = False) -> FlowRecord:
+        query = sa.select(tables.flow).where(_flow.id == identifier)
+        row = connection.execute(query).first()
+        if row is None or (row.deleted_at and not deleted):
+            raise NotFound("flow", identifier)
+        return _record(row)
+
+    def _newest(self, connection: Connection, name: str) -> AnyRow | None:
+        query = sa.select(tables.flow).where(_flow.name == name)
+        return connection.execute(query.order_by(_flow.version.desc()).limit(1)).first()
+
+    def _refuse_lookalike(self, connection: Connection, name: str, identifier: str) -> None:
+        taken = connection.scalar(sa.select(_flow.name).where(_flow.id == identifier))
+        if taken not in (None, name):
+            raise Conflict(
+                f"the name {name!r} differs from the flow {taken!r} only in '-' and '_', and both "
+                f"would be the job {identifier!r}; choose another name"
+            )
+
+    def _switch(self, connection: Connection, identifier: str, active: bool, user: str) -> None:
+        connection.execute(
+            sa.update(tables.flow)
+            .where(_flow.id == identifier, _flow.is_active.is_not(active))
+            .values(is_active=active, updated_at=self.database.clock.now(), updated_user=user)
+        )
+
+
+def _unsettled(connection: Connection, identifier: str) -> bool:
+    column = tables.transaction.c
+    queries: Sequence[Any] = [
+        sa.select(column.seq).where(column.status == status, column.flow_id == identifier).limit(1)
+        for status in UNSETTLED
+    ]
+    return any(connection.scalar(query) is not None for query in queries)
+
+
+def _record(row: AnyRow) -> FlowRecord:
+    return FlowRecord(
+        id=row.id,
+        name=row.name,
+        version=row.version,
+        description=row.description,
+        flow_type=row.flow_type,
+        definition=row.definition,
+        is_active=row.is_active,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        create_user=row.create_user,
+        updated_user=row.updated_user,
+    )

@@ -1,0 +1,109 @@
+"""Grants that a person gives: one call each, due now, not limited by the retry settings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from dist_task_pipelines.domain.flow import Flow
+from dist_task_pipelines.domain.state import TaskState
+from dist_task_pipelines.domain.status import (
+    GrantedBy,
+    LogAction,
+    RetryStrategy,
+    TaskStatus,
+    TransactionStatus,
+)
+from dist_task_pipelines.ledger import tables
+from dist_task_pipelines.ledger.database import insert_rows
+from dist_task_pipelines.ledger.settling import log_row, task_states
+from dist_task_pipelines.ledger.types import AnyRow
+
+_task = tables.task.c
+_exception = tables.exception.c
+
+CALLABLE_AGAIN = (TaskStatus.FAILED, TaskStatus.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Which tasks of which transactions were granted a call, and which could not be."""
+
+    tasks: dict[int, list[str]]  # by seq
+    refused: dict[int, str]  # by seq: why a failed transaction has nothing to grant
+
+
+def grant_failed_tasks(
+    connection: Connection,
+    flow: Flow,
+    rows: Sequence[AnyRow],
+    now: datetime,
+    *,
+    run_id: str | None = None,
+) -> Granted:
+    """Grant a call to each unhandled failed task of these locked transactions.
+
+    Tasks whose strategy is `no_retry`, and those whose exception was handled, get none.
+    """
+    states = task_states(connection, [row.seq for row in rows])
+    tasks = {row.seq: _retryable(flow, states.get(row.seq, {})) for row in rows}
+    for task in flow.tasks:
+        seqs = [row.seq for row in rows if task.id in tasks[row.seq]]
+        give_grant(connection, seqs, task.id, now)
+    insert_rows(
+        connection,
+        tables.log,
+        [
+            log_row(row, LogAction.GRANT, "a person asked for it", now, task_id=name, run_id=run_id)
+            for row in rows
+            for name in tasks[row.seq]
+        ],
+    )
+    refused = {
+        row.seq: why_not(flow, states.get(row.seq, {}))
+        for row in rows
+        if row.status == TransactionStatus.FAILED and not tasks[row.seq]
+    }
+    return Granted(tasks, refused)
+
+
+def give_grant(connection: Connection, seqs: Sequence[int], task_id: str, now: datetime) -> None:
+    """Let the task be called once more, now."""
+    if not seqs:
+        return
+    connection.execute(
+        sa.update(tables.task)
+        .where(_task.seq.in_(seqs), _task.task_id == task_id)
+        .values(granted_by=GrantedBy.PERSON, grant_due_at=now)
+    )
+    connection.execute(
+        sa.update(tables.exception)
+        .where(
+            _exception.seq.in_(seqs),
+            _exception.task_id == task_id,
+            _exception.is_open.is_(True),
+        )
+        .values(retry_next_at=now)
+    )
+
+
+def why_not(flow: Flow, states: Mapping[str, TaskState]) -> str:
+    """Why a failed transaction has no task that could be granted a call."""
+    failed = [name for name, state in states.items() if state.status in CALLABLE_AGAIN]
+    handled = [name for name in failed if states[name].handled]
+    if handled:
+        return f"its exceptions were handled ({', '.join(handled)})"
+    return f"its failed tasks are not to be retried ({', '.join(failed)}: no_retry)"
+
+
+def _retryable(flow: Flow, states: Mapping[str, TaskState]) -> list[str]:
+    return [
+        task.id
+        for task in flow.tasks
+        if (state := states.get(task.id))
+        and state.status in CALLABLE_AGAIN
+        and not state.handled
+        and task.retry.strategy is not RetryStrategy.NO_RETRY
+    ]

@@ -1,0 +1,223 @@
+"""Transactions: accepting them and finding them."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from dist_task_pipelines.domain import json
+from dist_task_pipelines.domain.errors import NotFound
+from dist_task_pipelines.domain.status import (
+    Applied,
+    Health,
+    LogAction,
+    TaskStatus,
+    TransactionStatus,
+)
+from dist_task_pipelines.ledger import tables
+from dist_task_pipelines.ledger.database import Database, Raced, insert_rows, reads, writes
+from dist_task_pipelines.ledger.flows import FlowStore
+from dist_task_pipelines.ledger.records import (
+    LogRecord,
+    Submission,
+    TaskRecord,
+    TransactionRecord,
+)
+from dist_task_pipelines.ledger.settling import log_row, state_of
+from dist_task_pipelines.ledger.types import AnyRow
+
+_transaction = tables.transaction.c
+_task = tables.task.c
+_log = tables.log.c
+
+
+class TransactionStore:
+    """Accepts transactions and finds them."""
+
+    def __init__(self, database: Database, flows: FlowStore) -> None:
+        self.database = database
+        self._flows = flows
+
+    @writes
+    def add(
+        self, connection: Connection, submissions: Sequence[Submission]
+    ) -> list[TransactionRecord]:
+        """Accept transactions: one commit for all of them.
+
+        A transaction that exists is left as it is, and the caller compares `request_hash` to
+        learn whether it is the same request.
+
+        Args:
+            submissions: no id twice.
+
+        Returns:
+            the transactions as they stand, in the order given.
+        """
+        ids = [submission.id for submission in submissions]
+        present = _by_ids(connection, ids)
+        missing = [submission for submission in submissions if submission.id not in present]
+        now = self.database.clock.now()
+        try:
+            insert_rows(connection, tables.transaction, [_new_row(each, now) for each in missing])
+        except IntegrityError as error:
+            raise Raced from error
+        added = _by_ids(connection, [submission.id for submission in missing])
+        insert_rows(
+            connection,
+            tables.log,
+            [
+                log_row(row, LogAction.SUBMIT, f"accepted for {row.flow_id}", now)
+                for row in added.values()
+            ],
+        )
+        found = present | added
+        return [_record(found[identifier]) for identifier in ids]
+
+    @reads
+    def find(self, connection: Connection, ids: Sequence[str]) -> dict[str, TransactionRecord]:
+        """Those of the transactions that exist, by id."""
+        return {key: _record(row) for key, row in _by_ids(connection, ids).items()}
+
+    @reads
+    def get(self, connection: Connection, identifier: str) -> TransactionRecord:
+        """One transaction.
+
+        Raises:
+            NotFound: nothing has that id.
+        """
+        return self._get(connection, identifier)
+
+    @reads
+    def page(
+        self,
+        connection: Connection,
+        *,
+        status: TransactionStatus | None = None,
+        flow_id: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[TransactionRecord]:
+        """Newest first, at most `limit`; `before` is the last seq of the page before."""
+        query = sa.select(tables.transaction)
+        if status is not None:
+            query = query.where(_transaction.status == status)
+        if flow_id is not None:
+            query = query.where(_transaction.flow_id == flow_id)
+        if before is not None:
+            query = query.where(_transaction.seq < before)
+        rows = connection.execute(query.order_by(_transaction.seq.desc()).limit(limit))
+        return [_record(row) for row in rows]
+
+    @reads
+    def tasks(self, connection: Connection, identifier: str) -> list[TaskRecord]:
+        """Every task of the transaction, in the flow's order, those not started included.
+
+        Raises:
+            NotFound: nothing has that id.
+        """
+        transaction = self._get(connection, identifier)
+        flow = self._flows.load_within(connection, transaction.flow_id)
+        query = sa.select(tables.task).where(_task.seq == transaction.seq)
+        rows = {row.task_id: row for row in connection.execute(query)}
+        return [
+            _task_record(rows[task.id])
+            if task.id in rows
+            else TaskRecord(task.id, task.name, task.type, TaskStatus.PENDING)
+            for task in flow.tasks
+        ]
+
+    @reads
+    def logs(self, connection: Connection, identifier: str) -> list[LogRecord]:
+        """The execution log of the transaction, oldest first.
+
+        Raises:
+            NotFound: nothing has that id.
+        """
+        seq = self._get(connection, identifier).seq
+        query = sa.select(tables.log).where(_log.seq == seq).order_by(_log.id)
+        return [_log_record(row) for row in connection.execute(query)]
+
+    def _get(self, connection: Connection, identifier: str) -> TransactionRecord:
+        row = _by_ids(connection, [identifier]).get(identifier)
+        if row is None:
+            raise NotFound("transaction", identifier)
+        return _record(row)
+
+
+def _by_ids(connection: Connection, ids: Sequence[str]) -> dict[str, AnyRow]:
+    rows = connection.execute(sa.select(tables.transaction).where(_transaction.id.in_(ids)))
+    return {row.id: row for row in rows}
+
+
+def _new_row(submission: Submission, now: datetime) -> dict[str, Any]:
+    return {
+        "id": submission.id,
+        "flow_id": submission.flow_id,
+        "status": TransactionStatus.PENDING,
+        "health": Health.HEALTHY,
+        "params": submission.params,
+        "params_bytes": len(json.dumps(submission.params)),
+        "request_hash": submission.request_hash,
+        "next_due_at": now + timedelta(seconds=submission.delay),
+        "lease_losses": 0,
+        "cancel_requested": False,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _record(row: AnyRow) -> TransactionRecord:
+    return TransactionRecord(
+        seq=row.seq,
+        id=row.id,
+        flow_id=row.flow_id,
+        status=TransactionStatus(row.status),
+        health=Health(row.health),
+        params=row.params,
+        request_hash=row.request_hash,
+        batch_id=row.batch_id,
+        run_id=row.run_id,
+        next_due_at=row.next_due_at,
+        lease_losses=row.lease_losses,
+        cancel_requested=row.cancel_requested,
+        error_message=row.error_message,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+    )
+
+
+def _task_record(row: AnyRow) -> TaskRecord:
+    state = state_of(row)
+    return TaskRecord(
+        task_id=row.task_id,
+        name=row.name,
+        type=row.type,
+        status=state.status,
+        attempts=row.attempts,
+        grant=state.grant,
+        output_data=row.output_data,
+        input_data=row.input_data,
+        applied=Applied(row.applied) if row.applied else None,
+        error_type=row.error_type,
+        error_code=row.error_code,
+        error_message=row.error_message,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+    )
+
+
+def _log_record(row: AnyRow) -> LogRecord:
+    return LogRecord(
+        task_id=row.task_id,
+        action=LogAction(row.action),
+        message=row.message,
+        details=row.details,
+        run_id=row.run_id,
+        attempt=row.attempt,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,260 @@
+"""The code server: serves a code location to Dagster and rebuilds its definitions in place.
+
+    python -m dist_task_pipelines.orchestration.code_server --host 127.0.0.1 --port 4000 \\
+        --python-file definitions.py --location-name dist_task_pipelines \\
+        --version-of package.module:function
+
+It stands where `dagster api grpc` would, behind a `grpc_server` entry of a workspace, and differs:
+
+- When the value of `--version-of` changes, or somebody presses Reload, the python file is loaded
+  again in the running process (the modules that it imports are not). The webserver and the daemon
+  see a new server id within seconds. If loading fails, the error is logged, the definitions there
+  were go on being served, and the watch tries again.
+- Run workers are forked from a process that has done the imports already. They load the definitions
+  themselves, so a rebuild does not touch them.
+- On SIGTERM and SIGINT the run workers are asked to stop, and waited for, before the server ends.
+
+This module knows nothing of flows or the ledger.
+"""
+
+import argparse
+import importlib
+import logging
+import multiprocessing.forkserver
+import signal
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import grpc
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.utils import FuturesAwareThreadPoolExecutor
+from dagster._grpc.__generated__.dagster_api_pb2 import ReloadCodeReply, ReloadCodeRequest
+from dagster._grpc.server import DagsterApiServer, DagsterGrpcServer, LoadedRepositories
+
+RETRY_SECONDS = 10.0  # between attempts to build the same version
+
+# The packages whose imported modules run workers find imported already.
+PRELOADED = ("dist_task_pipelines", "dagster", "dagster_shared", "dagster_mysql")
+
+_log = logging.getLogger("dist_task_pipelines.code_server")
+
+
+class RebuildingServicer(DagsterApiServer):
+    """Dagster's servicer, able to load its python file anew while it serves.
+
+    Definitions that cannot be loaded at the start are served as Dagster's load error.
+    """
+
+    def __init__(
+        self,
+        target: LoadableTargetOrigin,
+        location_name: str,
+        threads: FuturesAwareThreadPoolExecutor,
+        ended: threading.Event,
+    ) -> None:
+        super().__init__(
+            server_termination_event=ended,
+            logger=_log,
+            server_threadpool_executor=threads,
+            loadable_target_origin=target,
+            location_name=location_name,
+            lazy_load_user_code=True,
+        )
+        self._target = target
+        self._location_name = location_name
+        self._mp_ctx = _warm_fork_server()
+
+    @property
+    def has_definitions(self) -> bool:
+        """Whether the last load that there was a result of succeeded."""
+        return self._loaded_repositories is not None
+
+    def rebuild(self) -> bool:
+        """Load the definitions again and serve them under a new server id.
+
+        Returns whether that worked; if not, the error is logged and nothing has changed.
+        """
+        with self._reload_lock:
+            started = time.monotonic()
+            try:
+                with _loaded_anew(self._target):
+                    self._loaded_repositories = LoadedRepositories(
+                        self._target,
+                        container_image=self._container_image,
+                        entry_point=self._entry_point,
+                        container_context=self._container_context,
+                        code_location_name=self._location_name,
+                    )
+            except Exception:
+                _log.exception("the definitions cannot be rebuilt; those there were stay in use")
+                return False
+            self._serializable_load_error = None
+            self._server_id = str(uuid.uuid4())
+            _log.info("rebuilt the definitions in %.1f s", time.monotonic() - started)
+            return True
+
+    def ReloadCode(  # noqa: N802
+        self, _request: ReloadCodeRequest, _context: grpc.ServicerContext
+    ) -> ReloadCodeReply:
+        """What the Reload button calls."""
+        self.rebuild()
+        return ReloadCodeReply()
+
+    def cleanup(self) -> None:
+        """Ask the run workers to stop and wait until they have; called as the server ends."""
+        with self._execution_lock:
+            for termination_event in self._termination_events.values():
+                termination_event.set()
+        super().cleanup()
+
+
+@contextmanager
+def _loaded_anew(target: LoadableTargetOrigin) -> Iterator[None]:
+    """Make Dagster execute the python file, which it otherwise does once per process."""
+    name = Path(str(target.python_file)).stem
+    before = sys.modules.pop(name, None)
+    try:
+        yield
+    except BaseException:
+        sys.modules.pop(name, None)
+        if before is not None:
+            sys.modules[name] = before
+        raise
+
+
+def _warm_fork_server() -> multiprocessing.context.ForkServerContext:
+    """Start the process that run workers are forked from: single-threaded, with no connections,
+    and with what this process has imported of Dagster and of this package."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        [name for name in sys.modules if name.partition(".")[0] in PRELOADED]
+    )
+    multiprocessing.forkserver.ensure_running()
+    return context
+
+
+def keep_current(
+    rebuild: Callable[[], bool],
+    version: Callable[[], Hashable],
+    built: Hashable,
+    every: float,
+    stop: threading.Event,
+) -> None:
+    """Call `rebuild` whenever `version()` is not what was last built, until `stop` is set.
+
+    `built` is the version served now, `every` the seconds between two looks.
+    """
+    failed: Hashable = None
+    retry_at = 0.0
+    while not stop.wait(every):
+        try:
+            current = version()
+        except Exception as error:
+            _log.warning("cannot tell the version of the definitions: %s", error)
+            continue
+        if current == built or (current == failed and time.monotonic() < retry_at):
+            continue
+        if rebuild():
+            built = current
+        else:
+            failed, retry_at = current, time.monotonic() + RETRY_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    host: str
+    port: int
+    python_file: Path
+    location_name: str
+    version_of: Callable[[], Hashable] | None
+    watch: float  # seconds between two looks at the version
+
+
+def serve(options: Options) -> None:
+    """Serve until SIGTERM or SIGINT, raised here as KeyboardInterrupt, or a ShutdownServer call.
+
+    Raises OSError where the address is taken.
+    """
+    _refuse_a_taken_address(options.host, options.port)
+    target = LoadableTargetOrigin(
+        executable_path=sys.executable,
+        python_file=str(options.python_file),
+        working_directory=str(options.python_file.parent),
+    )
+    version = options.version_of or (lambda: None)
+    built = version()  # read first: a change during the load is then seen by the watch
+    ended = threading.Event()
+    threads = FuturesAwareThreadPoolExecutor()
+    servicer = RebuildingServicer(target, options.location_name, threads, ended)
+    server = DagsterGrpcServer(ended, servicer, _log, threads, host=options.host, port=options.port)
+    threading.Thread(
+        target=keep_current,
+        args=(
+            servicer.rebuild,
+            version,
+            built if servicer.has_definitions else None,
+            options.watch,
+            ended,
+        ),
+        name="version-watch",
+        daemon=True,
+    ).start()
+    _log.info("serving %s on %s:%d", options.python_file, options.host, options.port)
+    server.serve()
+
+
+def _refuse_a_taken_address(host: str, port: int) -> None:
+    # gRPC would share the port with another server, and Dagster would talk to both in turn.
+    with socket.create_server((host, port)):
+        pass
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until asked to stop; exits with 0 then."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, _interrupt)
+    try:
+        serve(_options(arguments))
+    except KeyboardInterrupt:
+        _log.info("stopped")
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    # A second signal, such as Ctrl-C and then a supervisor's SIGTERM, must not cut the end short.
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _options(arguments: Sequence[str] | None) -> Options:
+    parser = argparse.ArgumentParser(
+        prog="code_server", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--python-file", type=lambda text: Path(text).resolve(), required=True)
+    parser.add_argument("--location-name", required=True)
+    parser.add_argument("--version-of", type=_function, metavar="MODULE:FUNCTION")
+    parser.add_argument("--watch", type=float, default=1.0, metavar="SECONDS")
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+def _function(reference: str) -> Callable[[], Hashable]:
+    module, _, name = reference.partition(":")
+    function: Callable[[], Hashable] = getattr(importlib.import_module(module), name)
+    return function
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,331 @@
+"""The configuration: one TOML file, each value overridable by an environment variable.
+
+Read once, at the edge, into frozen objects; nothing below reads the file or the environment
+again. `configs/dist_task.example.toml` shows every key.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from dist_task_pipelines.application import application_root
+from dist_task_pipelines.domain.errors import InvalidConfiguration
+from dist_task_pipelines.domain.flow import RetrySettings
+from dist_task_pipelines.domain.status import RetryStrategy
+from dist_task_pipelines.executors.base import Participants, RocketMQ, Service
+from dist_task_pipelines.settings_sources import File, Variables, faults
+
+FILE_NAME = "dist_task.toml"
+DEFAULT_HOME = Path("~/.dist_task")
+CONFIG_VARIABLE = "DIST_TASK_CONFIG"
+HOME_VARIABLE = "DIST_TASK_HOME"
+
+_ADDRESS = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"  # host:port
+
+
+def hide_password(url: str) -> str:
+    """The database URL with `***` for its password, fit for a message."""
+    hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&]passw(?:or)?d=)[^&]*", r"\1***", hidden)
+
+
+def _database_url(url: str) -> str:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError(
+            "should be a database URL such as mysql+pymysql://user:password@host:3306/name,"
+            " special characters in the password percent-encoded"
+        ) from None
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    if is_sqlite and not (parsed.database or "").startswith("/"):
+        raise ValueError("should give the file's full path: sqlite:////var/lib/name.db")
+    if not parsed.database:
+        raise ValueError("should name a database after the host: ...@host:3306/name")
+    return url
+
+
+def _driver(*allowed: str) -> AfterValidator:
+    def check(url: str) -> str:
+        if make_url(url).drivername not in allowed:
+            choices = " or ".join(f"{driver}://" for driver in allowed)
+            raise ValueError(f"should begin with {choices}")
+        return url
+
+    return AfterValidator(check)
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+LedgerUrl = Annotated[DatabaseUrl, _driver("sqlite", "mysql+pymysql", "mariadb+pymysql")]
+DagsterUrl = Annotated[DatabaseUrl, _driver("mysql+pymysql")]
+
+
+class Section(BaseModel):
+    """A table of the file. Unknown keys and wrong types are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        return [
+            (name, hide_password(value) if isinstance(value, str) else value)
+            for name, value in super().__repr_args__()
+        ]
+
+
+class AppSettings(Section):
+    """The server: the API and the Dagster UI on one port."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(3000, ge=1, le=65_535, description="TCP port to listen on")
+
+
+class DatabaseSettings(Section):
+    """The ledger's database."""
+
+    url: LedgerUrl = Field(description="SQLAlchemy URL; by default SQLite, ledger.db under home")
+
+
+class DagsterSettings(Section):
+    """Dagster's own storage."""
+
+    storage_url: DagsterUrl | None = Field(
+        None, description="SQLAlchemy URL of a MySQL database; by default SQLite under home"
+    )
+
+
+class DispatchSettings(Section):
+    """How transactions are grouped into runs."""
+
+    max_batch: int = Field(300, ge=1, le=10_000, description="transactions in one run")
+    max_batch_bytes: int = Field(
+        4_000_000, ge=1_000, le=64_000_000, description="bytes of parameters in one run"
+    )
+    max_runs_in_flight: int = Field(4, ge=1, le=1_000, description="runs at a time, of all flows")
+    max_runs_in_flight_per_flow: int = Field(
+        default_factory=lambda before: max(1, before["max_runs_in_flight"] - 1),
+        ge=1,
+        description="runs at a time of one flow; by default one less than of all",
+    )
+    lease_seconds: float = Field(
+        30, ge=1, le=3_600, description="seconds until a silent worker's batch is handed back"
+    )
+    start_timeout_seconds: float = Field(
+        300, ge=1, le=86_400, description="seconds that a launched run may take to start"
+    )
+    calls_per_run: int = Field(
+        64, ge=1, le=10_000, description="participants called at once by one run"
+    )
+
+    @field_validator("max_runs_in_flight_per_flow")
+    @classmethod
+    def _leave_room_for_other_flows(cls, per_flow: int, info: ValidationInfo) -> int:
+        total = info.data.get("max_runs_in_flight")
+        if total is not None and per_flow > max(1, total - 1):
+            raise ValueError(
+                f"should be at most {max(1, total - 1)}, not {per_flow}: of {total} runs in flight"
+                " (max_runs_in_flight) one is left to the other flows"
+            )
+        return per_flow
+
+
+class RetryDefaults(Section):
+    """What happens after a task failed, where its flow does not say."""
+
+    strategy: RetryStrategy = Field(
+        RetryStrategy.MANUAL, strict=False, description="auto, manual or no_retry"
+    )
+    max_attempts: int = Field(3, ge=0, le=1_000, description="retries after the first call")
+    interval: float = Field(60, ge=0, le=3_600, description="seconds before a retry")
+
+
+class RocketMQSettings(Section):
+    """The brokers that mq tasks send to."""
+
+    endpoints: str = Field(
+        pattern=f"^{_ADDRESS}(;{_ADDRESS})*$",
+        description="host:port of the RocketMQ 5 proxy; several separated by semicolons",
+    )
+    access_key: str = Field("", description="who signs in, where the brokers ask for it")
+    secret_key: SecretStr = Field(SecretStr(""), description="the access key's secret")
+
+    @property
+    def broker(self) -> RocketMQ:
+        """As executors take it."""
+        return RocketMQ(self.endpoints, self.access_key, self.secret_key.get_secret_value())
+
+
+class ServiceSettings(Section):
+    """Where rpc tasks find one service."""
+
+    address: str = Field(pattern=f"^{_ADDRESS}$", description="host:port")
+    protocol: Literal["http", "grpc"] = Field("http", description="http or grpc")
+
+
+class ParticipantDatabase(Section):
+    """Where db tasks find one database."""
+
+    url: DatabaseUrl = Field(description="SQLAlchemy URL")
+
+
+class LimitSettings(Section):
+    """What is refused, or not kept, because of its size."""
+
+    max_params_bytes: int = Field(
+        1_048_576, ge=1_024, le=16_777_216, description="bytes of one transaction's parameters"
+    )
+    max_response_bytes: int = Field(
+        65_536, ge=256, le=16_777_216, description="bytes of one participant's reply"
+    )
+
+
+class TaskSettings(Section):
+    """The task definitions."""
+
+    file: Path = Field(
+        default_factory=lambda: application_root() / "configs" / "tasks.toml",
+        strict=False,
+        description="TOML file; a relative path starts at the configuration file's folder",
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured, checked and frozen. `Settings.load` makes one."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, strict=True, case_sensitive=True)
+
+    app: AppSettings = AppSettings()
+    database: DatabaseSettings
+    dagster: DagsterSettings = DagsterSettings()
+    dispatch: DispatchSettings = DispatchSettings()
+    retry: RetryDefaults = RetryDefaults()
+    rocketmq: RocketMQSettings | None = None
+    services: Mapping[str, ServiceSettings] = {}
+    databases: Mapping[str, ParticipantDatabase] = {}
+    limits: LimitSettings = LimitSettings()
+    tasks: TaskSettings = Field(default_factory=TaskSettings)
+
+    _home: Path = PrivateAttr()
+    _file: Path | None = PrivateAttr()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The sources that `load` read, and no others."""
+        sources: tuple[PydanticBaseSettingsSource, ...] = init_settings()["sources"]
+        return sources
+
+    @classmethod
+    def load(cls, config: Path | None, home: Path) -> Self:
+        """Read the file `config`, or `dist_task.toml` under `home` if there is one.
+
+        Raises:
+            InvalidConfiguration: the file cannot be read, or a key or value is wrong; names
+                everything that is.
+        """
+        home = home.expanduser().absolute()
+        variables = Variables.read(cls)
+        file = File.read(cls, _existing(config, home), variables.names)
+        values = (variables.values, file.values, _defaults(home))
+        try:
+            settings = cls.model_validate(
+                {"sources": tuple(InitSettingsSource(cls, each) for each in values)}
+            )
+        except ValidationError as error:
+            raise InvalidConfiguration(faults(cls, file, variables, error)) from None
+        if found := faults(cls, file, variables):
+            raise InvalidConfiguration(found)
+        settings._home, settings._file = home, file.path
+        return settings._with_full_paths()
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """The settings of the process that started this one; see `environment`.
+
+        Raises:
+            InvalidConfiguration: as `load`.
+        """
+        config = os.environ.get(CONFIG_VARIABLE)
+        home = os.environ.get(HOME_VARIABLE) or DEFAULT_HOME
+        return cls.load(Path(config) if config else None, Path(home))
+
+    def _with_full_paths(self) -> Self:
+        folder = self._file.parent if self._file else self._home
+        tasks = TaskSettings(file=folder / self.tasks.file.expanduser())
+        return self.model_copy(update={"tasks": tasks})
+
+    @property
+    def home(self) -> Path:
+        """The folder of everything that is written: full path, need not exist yet."""
+        return self._home
+
+    @property
+    def file(self) -> Path | None:
+        """The configuration file, full path; None when there is none."""
+        return self._file
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that give a child process the same settings."""
+        return {
+            CONFIG_VARIABLE: str(self._file) if self._file else "",
+            HOME_VARIABLE: str(self._home),
+        }
+
+    @property
+    def default_retry(self) -> RetrySettings:
+        """The retry settings of a task whose flow does not say."""
+        retry = self.retry
+        return RetrySettings(retry.strategy, retry.max_attempts, retry.interval)
+
+    def participants(self, ledger_uuid: str) -> Participants:
+        """The outside systems, as executors take them."""
+        return Participants(
+            services={
+                name: Service(service.address, service.protocol)
+                for name, service in self.services.items()
+            },
+            databases={name: database.url for name, database in self.databases.items()},
+            rocketmq=mq and RocketMQ(mq.endpoints, mq.access_key, mq.secret_key.get_secret_value()),
+            ledger_uuid=ledger_uuid,
+            max_response_bytes=self.limits.max_response_bytes,
+        )
+
+
+def _existing(config: Path | None, home: Path) -> Path | None:
+    if config is not None:
+        return config.expanduser().absolute()
+    standard = home / FILE_NAME
+    return standard if standard.exists() else None
+
+
+def _defaults(home: Path) -> dict[str, Any]:
+    ledger = URL.create("sqlite", database=str(home / "ledger.db"))
+    return {"database": {"url": ledger.render_as_string()}}
