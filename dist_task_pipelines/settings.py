@@ -42,12 +42,12 @@ DEFAULT_HOME = Path("~/.dist_task")
 CONFIG_VARIABLE = "DIST_TASK_CONFIG"
 HOME_VARIABLE = "DIST_TASK_HOME"
 
-_ADDRESS = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"  # host:port
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
 def hide_password(url: str) -> str:
     """The database URL with `***` for its password, fit for a message."""
-    hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    hidden = re.sub(r"(?s)(://[^:/@]*):.*@", r"\1:***@", url)
     return re.sub(r"(?i)([?&]passw(?:or)?d=)[^&]*", r"\1***", hidden)
 
 
@@ -77,9 +77,22 @@ def _driver(*allowed: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _address(address: str) -> str:
+    found = _ADDRESS.fullmatch(address)
+    if not (found and 0 < int(found[1]) <= 65_535):
+        raise ValueError("should be host:port such as 10.0.0.5:8081, without a scheme or path")
+    return address
+
+
+def _addresses(text: str) -> str:
+    return ";".join(_address(address) for address in text.split(";"))
+
+
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 LedgerUrl = Annotated[DatabaseUrl, _driver("sqlite", "mysql+pymysql", "mariadb+pymysql")]
 DagsterUrl = Annotated[DatabaseUrl, _driver("mysql+pymysql")]
+Address = Annotated[str, AfterValidator(_address)]
+Addresses = Annotated[str, AfterValidator(_addresses)]
 
 
 class Section(BaseModel):
@@ -163,9 +176,8 @@ class RetryDefaults(Section):
 class RocketMQSettings(Section):
     """The brokers that mq tasks send to."""
 
-    endpoints: str = Field(
-        pattern=f"^{_ADDRESS}(;{_ADDRESS})*$",
-        description="host:port of the RocketMQ 5 proxy; several separated by semicolons",
+    endpoints: Addresses = Field(
+        description="host:port of the RocketMQ 5 proxy; several separated by semicolons"
     )
     access_key: str = Field("", description="who signs in, where the brokers ask for it")
     secret_key: SecretStr = Field(SecretStr(""), description="the access key's secret")
@@ -179,7 +191,7 @@ class RocketMQSettings(Section):
 class ServiceSettings(Section):
     """Where rpc tasks find one service."""
 
-    address: str = Field(pattern=f"^{_ADDRESS}$", description="host:port")
+    address: Address = Field(description="host:port")
     protocol: Literal["http", "grpc"] = Field("http", description="http or grpc")
 
 
@@ -276,6 +288,10 @@ class Settings(BaseSettings):
         home = os.environ.get(HOME_VARIABLE) or DEFAULT_HOME
         return cls.load(Path(config) if config else None, Path(home))
 
+    def with_port(self, port: int) -> Self:
+        """The same settings with another `app.port`."""
+        return self.model_copy(update={"app": self.app.model_copy(update={"port": port})})
+
     def _with_full_paths(self) -> Self:
         folder = self._file.parent if self._file else self._home
         tasks = TaskSettings(file=folder / self.tasks.file.expanduser())
@@ -313,7 +329,7 @@ class Settings(BaseSettings):
                 for name, service in self.services.items()
             },
             databases={name: database.url for name, database in self.databases.items()},
-            rocketmq=mq and RocketMQ(mq.endpoints, mq.access_key, mq.secret_key.get_secret_value()),
+            rocketmq=self.rocketmq.broker if self.rocketmq else None,
             ledger_uuid=ledger_uuid,
             max_response_bytes=self.limits.max_response_bytes,
         )

@@ -26,6 +26,8 @@ PREFIX = "DIST_TASK__"
 Location = tuple[str | int, ...]  # of a value: ("services", "Payment", "address")
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# Faults of numbers that repeat the value; any other value might be a secret.
+_TELL_VALUE = {"greater_than_equal", "less_than_equal", "int_from_float"}
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -183,7 +185,7 @@ def _filled(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _filled(child) for key, child in value.items()}
     if isinstance(value, str):
-        return _REFERENCE.sub(lambda found: os.environ.get(found[1], found[0]), value)
+        return _REFERENCE.sub(lambda found: os.environ.get(found[1], ""), value)
     return value
 
 
@@ -230,8 +232,7 @@ def _message(settings: type[BaseSettings], details: ErrorDetails) -> str:
         case "value_error":
             return str(details["ctx"]["error"])
     message = details["msg"].removeprefix("Input ")
-    number = details["input"]  # nothing else is repeated: it might be a secret
-    return f"{message}, not {number}" if isinstance(number, int | float) else message
+    return f"{message}, not {details['input']}" if details["type"] in _TELL_VALUE else message
 
 
 def _keys_beside(settings: type[BaseSettings], details: ErrorDetails) -> list[str]:
