@@ -33,16 +33,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import grpc
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import FuturesAwareThreadPoolExecutor
 from dagster._grpc.__generated__.dagster_api_pb2 import ReloadCodeReply, ReloadCodeRequest
 from dagster._grpc.server import DagsterApiServer, DagsterGrpcServer, LoadedRepositories
 
-RETRY_SECONDS = 10.0  # between attempts to build the same version
+RETRY_SECONDS = 5.0  # after a failed look or rebuild
 
-# The packages whose imported modules run workers find imported already.
-PRELOADED = ("dist_task_pipelines", "dagster", "dagster_shared", "dagster_mysql")
+# What run workers find imported: these (the run worker, the storages and what those import late),
+# and all modules of these packages that the definitions have imported.
+PRELOADED_MODULES = (
+    "dagster._grpc.server",
+    "dagster._core.storage.sqlite_storage",
+    "upath.implementations.local",
+)
+PRELOADED_PACKAGES = ("dagster_mysql", "dist_task_pipelines")
+
+_UNKNOWN = object()  # a version that could not be read, or not be built
 
 _log = logging.getLogger("dist_task_pipelines.code_server")
 
@@ -70,11 +77,11 @@ class RebuildingServicer(DagsterApiServer):
         )
         self._target = target
         self._location_name = location_name
-        self._mp_ctx = _warm_fork_server()
+        self._mp_ctx = _warm_fork_server()  # type: ignore[assignment]
 
     @property
     def has_definitions(self) -> bool:
-        """Whether the last load that there was a result of succeeded."""
+        """Whether there are definitions to serve, rather than an error."""
         return self._loaded_repositories is not None
 
     def rebuild(self) -> bool:
@@ -102,7 +109,7 @@ class RebuildingServicer(DagsterApiServer):
             return True
 
     def ReloadCode(  # noqa: N802
-        self, _request: ReloadCodeRequest, _context: grpc.ServicerContext
+        self, _request: ReloadCodeRequest, _context: object
     ) -> ReloadCodeReply:
         """What the Reload button calls."""
         self.rebuild()
@@ -131,12 +138,10 @@ def _loaded_anew(target: LoadableTargetOrigin) -> Iterator[None]:
 
 
 def _warm_fork_server() -> multiprocessing.context.ForkServerContext:
-    """Start the process that run workers are forked from: single-threaded, with no connections,
-    and with what this process has imported of Dagster and of this package."""
+    """Start the process that run workers are forked from: one thread, no connections."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [name for name in sys.modules if name.partition(".")[0] in PRELOADED]
-    )
+    imported = [name for name in sys.modules if name.partition(".")[0] in PRELOADED_PACKAGES]
+    context.set_forkserver_preload([*PRELOADED_MODULES, *imported])
     multiprocessing.forkserver.ensure_running()
     return context
 
@@ -150,22 +155,23 @@ def keep_current(
 ) -> None:
     """Call `rebuild` whenever `version()` is not what was last built, until `stop` is set.
 
-    `built` is the version served now, `every` the seconds between two looks.
+    `built` is the version being served, `every` the seconds between two looks.
     """
-    failed: Hashable = None
-    retry_at = 0.0
-    while not stop.wait(every):
-        try:
-            current = version()
-        except Exception as error:
-            _log.warning("cannot tell the version of the definitions: %s", error)
-            continue
-        if current == built or (current == failed and time.monotonic() < retry_at):
-            continue
-        if rebuild():
-            built = current
+    pause = every
+    while not stop.wait(pause):
+        current = _read(version)
+        if current is _UNKNOWN or (current != built and not rebuild()):
+            pause = max(every, RETRY_SECONDS)
         else:
-            failed, retry_at = current, time.monotonic() + RETRY_SECONDS
+            built, pause = current, every
+
+
+def _read(version: Callable[[], Hashable]) -> Hashable:
+    try:
+        return version()
+    except Exception as error:
+        _log.warning("cannot tell the version of the definitions: %s", error)
+        return _UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,26 +197,18 @@ def serve(options: Options) -> None:
         python_file=str(options.python_file),
         working_directory=str(options.python_file.parent),
     )
-    version = options.version_of or (lambda: None)
-    built = version()  # read first: a change during the load is then seen by the watch
+    # The version is read before the load, for the watch to see a change that falls in between.
+    built = _read(options.version_of) if options.version_of else _UNKNOWN
     ended = threading.Event()
     threads = FuturesAwareThreadPoolExecutor()
     servicer = RebuildingServicer(target, options.location_name, threads, ended)
     server = DagsterGrpcServer(ended, servicer, _log, threads, host=options.host, port=options.port)
-    threading.Thread(
-        target=keep_current,
-        args=(
-            servicer.rebuild,
-            version,
-            built if servicer.has_definitions else None,
-            options.watch,
-            ended,
-        ),
-        name="version-watch",
-        daemon=True,
-    ).start()
+    if options.version_of:
+        watched = built if servicer.has_definitions else _UNKNOWN
+        watch = (servicer.rebuild, options.version_of, watched, options.watch, ended)
+        threading.Thread(target=keep_current, args=watch, daemon=True).start()
     _log.info("serving %s on %s:%d", options.python_file, options.host, options.port)
-    server.serve()
+    server.serve()  # type: ignore[no-untyped-call]
 
 
 def _refuse_a_taken_address(host: str, port: int) -> None:
@@ -221,7 +219,8 @@ def _refuse_a_taken_address(host: str, port: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until asked to stop; exits with 0 then."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log.setLevel(logging.INFO)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _interrupt)
     try:

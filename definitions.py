@@ -1,0 +1,38 @@
+"""The Dagster code location: wiring only.
+
+The flows in the ledger become jobs; sensors launch them; the job `intervene` is for people.
+"""
+
+import dagster as dg
+
+from dist_task_pipelines.assembly import dispatch_limits
+from dist_task_pipelines.orchestration.flow_job import flow_jobs
+from dist_task_pipelines.orchestration.intervene_job import intervene_job
+from dist_task_pipelines.orchestration.run_batch import batch_resource
+from dist_task_pipelines.settings import Settings
+from resources.ledger import ledger_resource
+from resources.participants import participants_resource
+from sensors.due_retries import due_retries_sensor
+from sensors.expired_leases import expired_leases_sensor
+from sensors.new_requests import new_requests_sensor
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Read the settings and the flows in use; nothing happens at import."""
+    settings = Settings.from_environment()
+    limits = dispatch_limits(settings)
+    jobs = flow_jobs(settings)
+    return dg.Definitions(
+        jobs=[*jobs, intervene_job],
+        sensors=[
+            new_requests_sensor(jobs, limits),
+            due_retries_sensor(jobs, limits),
+            expired_leases_sensor(),
+        ],
+        resources={
+            "ledger": ledger_resource(settings),
+            "participants": participants_resource(settings),
+            "batch": batch_resource(settings),
+        },
+    )

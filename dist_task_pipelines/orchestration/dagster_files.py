@@ -1,0 +1,61 @@
+"""Dagster's own two files, written from the settings: `dagster.yaml` and `workspace.yaml`.
+
+Written as JSON, which is YAML. Passwords go by environment, never into a file.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dist_task_pipelines.settings import Settings
+
+LOCATION = "dist_task_pipelines"
+STORAGE_URL_VARIABLE = "DIST_TASK_DAGSTER_STORAGE_URL"
+HEADER = "# Written by dist-task at every start; change the configuration file instead.\n"
+
+
+def write_dagster_files(settings: Settings, code_server_port: int) -> tuple[Path, Path]:
+    """Write both files under home.
+
+    Returns:
+        the folder that is DAGSTER_HOME, and the workspace file.
+    """
+    home = settings.home / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    _write(home / "dagster.yaml", instance_config(settings))
+    workspace = home / "workspace.yaml"
+    server = {"host": "127.0.0.1", "port": code_server_port, "location_name": LOCATION}
+    _write(workspace, {"load_from": [{"grpc_server": server}]})
+    return home, workspace
+
+
+def instance_config(settings: Settings) -> dict[str, Any]:
+    """What `dagster.yaml` says."""
+    config: dict[str, Any] = {
+        "run_coordinator": _class("dagster.core.run_coordinator", "DefaultRunCoordinator"),
+        "run_launcher": _class("dagster.core.launcher", "DefaultRunLauncher"),
+        # The ops print nothing, and capturing nothing takes 30 ms a run.
+        "compute_logs": _class(
+            "dagster.core.storage.noop_compute_log_manager", "NoOpComputeLogManager"
+        ),
+        "run_monitoring": {
+            "enabled": True,
+            "poll_interval_seconds": 10,
+            "start_timeout_seconds": int(settings.dispatch.start_timeout_seconds),
+        },
+        "sensors": {"use_threads": True, "num_workers": 4},
+        "retention": {"sensor": {"purge_after_days": {"skipped": 1, "success": 7, "failure": 7}}},
+        "telemetry": {"enabled": False},
+        "nux": {"enabled": False},
+    }
+    if settings.dagster.storage_url:
+        config["storage"] = {"mysql": {"mysql_url": {"env": STORAGE_URL_VARIABLE}}}
+    return config
+
+
+def _class(module: str, name: str) -> dict[str, str]:
+    return {"module": module, "class": name}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(HEADER + json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,86 @@
+"""From what is due in the ledger to runs that Dagster launches."""
+
+from collections.abc import Sequence
+
+from dagster import (
+    DefaultSensorStatus,
+    JobDefinition,
+    RunRequest,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+)
+
+from dist_task_pipelines.domain.status import TransactionStatus
+from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.ledger.records import DispatchedBatch, DispatchLimits
+from dist_task_pipelines.orchestration.flow_job import BATCH_RESOURCE
+from dist_task_pipelines.orchestration.tags import batch_tags
+
+TICK_SECONDS = 2  # the daemon's own loop takes about 5
+
+
+def dispatch_sensor(
+    *,
+    name: str,
+    description: str,
+    status: TransactionStatus,
+    jobs: Sequence[JobDefinition],
+    limits: DispatchLimits,
+) -> SensorDefinition:
+    """A sensor that dispatches the transactions of one status.
+
+    A tick asks for a run for each batch that none has taken yet, those of earlier ticks
+    included: should the daemon end between the commit and the launch, the next tick makes up
+    for it. The run key, one for each batch, keeps Dagster from launching any twice.
+    """
+    flow_ids = [job.name for job in jobs]
+
+    def evaluate(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        ledger: Ledger = context.resources.ledger
+        ledger.dispatcher.dispatch(limits, status=status, flow_ids=flow_ids)
+        waiting = ledger.dispatcher.waiting(status=status, flow_ids=flow_ids)
+        return decide(waiting, context.cursor, status)
+
+    return SensorDefinition(
+        name=name,
+        description=description,
+        evaluation_fn=evaluate,
+        jobs=list(jobs),
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        required_resource_keys={"ledger"},
+    )
+
+
+def decide(
+    waiting: Sequence[DispatchedBatch], cursor: str | None, status: TransactionStatus
+) -> SensorResult | SkipReason:
+    """What a tick asks for.
+
+    Args:
+        waiting: the batches that no run has taken, by id.
+        cursor: the highest batch id that a tick before has asked a run for.
+    """
+    seen = int(cursor or 0)
+    new = [batch for batch in waiting if batch.id > seen]
+    if new:
+        return SensorResult(run_requests=run_requests(new), cursor=str(new[-1].id))
+    if waiting:
+        return SkipReason(f"{len(waiting)} batches wait for their runs to start")
+    kind = "new transaction" if status is TransactionStatus.PENDING else "retry"
+    return SkipReason(f"no {kind} is due, or as many runs are in flight as may be")
+
+
+def run_requests(batches: Sequence[DispatchedBatch]) -> list[RunRequest]:
+    """A run for each batch. The key is the batch's, so asking twice launches once."""
+    return [
+        RunRequest(
+            run_key=f"batch-{batch.id}",
+            job_name=batch.flow_id,
+            run_config={"resources": {BATCH_RESOURCE: {"config": {"batch_id": batch.id}}}},
+            tags=batch_tags(batch),
+        )
+        for batch in batches
+    ]

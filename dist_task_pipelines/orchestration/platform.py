@@ -1,0 +1,173 @@
+"""Everything on one machine: what `dist-task up` starts, watches and ends.
+
+Three processes of their own: the code server, Dagster's webserver and Dagster's daemon. All
+that they write lies under the home folder.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from dist_task_pipelines.application import application_root
+from dist_task_pipelines.assembly import migrate_ledger
+from dist_task_pipelines.domain.errors import DistTaskError, Fault, InvalidConfiguration
+from dist_task_pipelines.orchestration.dagster_files import (
+    LOCATION,
+    STORAGE_URL_VARIABLE,
+    write_dagster_files,
+)
+from dist_task_pipelines.orchestration.processes import ManagedProcess
+from dist_task_pipelines.orchestration.readiness import is_ready
+from dist_task_pipelines.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+START_TIMEOUT = 120  # seconds until everything serves
+STOP_TIMEOUT = 20  # seconds for everything to end by itself
+WATCH_INTERVAL = 0.5  # seconds between two looks at the processes
+RESTARTS = 3  # of one process, then the platform gives up
+
+
+def run_platform(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Start everything, say so, and stay until SIGINT or SIGTERM; then end everything.
+
+    Args:
+        announce: is handed the address, once everything serves.
+
+    Raises:
+        LedgerUnavailable: the ledger's database cannot be used.
+        InvalidConfiguration: the port is taken.
+        DistTaskError: a process does not come up, or keeps ending.
+    """
+    url = f"http://{settings.app.host}:{settings.app.port}"
+    _check_port(settings)
+    log.info("ledger migrated", url=migrate_ledger(settings))
+    with _stop_signal() as stop, _processes(settings) as processes:
+        _wait_until_ready(url, processes, stop)
+        if not stop.is_set():
+            announce(url)
+        _watch(processes, stop)
+        log.info("stopping")
+
+
+@contextmanager
+def _processes(settings: Settings) -> Iterator[list[ManagedProcess]]:
+    processes = _plan(settings)
+    try:
+        for process in processes:
+            process.start()
+        yield processes
+    finally:
+        for process in processes:
+            process.ask_to_stop()
+        deadline = time.monotonic() + STOP_TIMEOUT
+        for process in processes:
+            process.end(deadline)
+
+
+def _plan(settings: Settings) -> list[ManagedProcess]:
+    port = _free_port()
+    dagster_home, workspace = write_dagster_files(settings, port)
+    environment = _environment(settings, dagster_home)
+    definitions = application_root() / "definitions.py"
+    code_server = [
+        *("-m", "dist_task_pipelines.orchestration.code_server"),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--python-file", str(definitions), "--location-name", LOCATION),
+        *("--version-of", "dist_task_pipelines.orchestration.flow_job:flows_revision"),
+    ]
+    webserver = [
+        *("-m", "dagster_webserver", "--workspace", str(workspace)),
+        *("--host", settings.app.host, "--port", str(settings.app.port)),
+        *("--uvicorn-log-level", "warning"),
+    ]
+    daemon = ["-m", "dagster._daemon", "run", "--workspace", str(workspace)]
+    commands = {"code server": code_server, "webserver": webserver, "daemon": daemon}
+    logs = settings.home / "logs"
+    return [
+        ManagedProcess(name, [sys.executable, *arguments], environment, logs)
+        for name, arguments in commands.items()
+    ]
+
+
+def _environment(settings: Settings, dagster_home: Path) -> Mapping[str, str]:
+    path = [str(application_root()), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        **settings.environment,
+        "DAGSTER_HOME": str(dagster_home),
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+    }
+    if settings.dagster.storage_url:
+        environment[STORAGE_URL_VARIABLE] = settings.dagster.storage_url
+    return environment
+
+
+def _check_port(settings: Settings) -> None:
+    address = (settings.app.host, settings.app.port)
+    try:
+        with socket.create_server(address):
+            pass
+    except OSError as error:
+        message = (
+            f"cannot listen on {settings.app.host}:{settings.app.port}: {error.strerror}; "
+            "choose another with --port or app.port"
+        )
+        raise InvalidConfiguration([Fault("app.port", message)]) from None
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """An event set by SIGINT and SIGTERM; a process started with SIGINT ignored gets a handler."""
+    stop = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait_until_ready(url: str, processes: list[ManagedProcess], stop: threading.Event) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while not is_ready(url) and not stop.wait(WATCH_INTERVAL / 2):
+        for process in processes:
+            if process.has_ended:
+                raise DistTaskError(f"the {process.name} ended at its start:\n{process.log_tail()}")
+        if time.monotonic() > deadline:
+            raise DistTaskError(
+                f"not ready after {START_TIMEOUT} s; see the logs in {processes[0].log_file.parent}"
+            )
+
+
+def _watch(processes: list[ManagedProcess], stop: threading.Event) -> None:
+    """Start again whatever ends by itself, a few times."""
+    while not stop.wait(WATCH_INTERVAL):
+        for process in processes:
+            if not process.has_ended:
+                continue
+            if process.starts > RESTARTS:
+                raise DistTaskError(
+                    f"the {process.name} ended {process.starts} times:\n{process.log_tail()}"
+                )
+            log.warning("a process ended and is started again", process=process.name)
+            process.start()

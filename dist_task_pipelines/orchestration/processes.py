@@ -1,0 +1,78 @@
+"""A child process with a log file, that does not outlive its parent."""
+
+import ctypes
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1  # Linux: a signal for the child when its parent goes away
+TAIL_BYTES = 4000
+
+_libc = ctypes.CDLL(None)
+
+
+class ManagedProcess:
+    """One process of the platform. Signals of the terminal do not reach it.
+
+    Args:
+        logs: the folder of its log file; it is made if need be.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], logs: Path
+    ) -> None:
+        self.name = name
+        self.starts = 0
+        self.log_file = logs / f"{name.replace(' ', '_')}.log"
+        self._command = command
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it."""
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                cwd=self.log_file.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one C call, no lock is taken
+            )
+        self.starts += 1
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has been started and is no longer there."""
+        return self._process is not None and self._process.poll() is not None
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM, if it is there."""
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+
+    def end(self, deadline: float) -> None:
+        """Wait for its end until `deadline` (monotonic seconds), then kill it."""
+        if not self._process:
+            return
+        try:
+            self._process.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def log_tail(self) -> str:
+        """The last lines that it logged."""
+        with self.log_file.open("rb") as log:
+            log.seek(0, 2)
+            log.seek(max(log.tell() - TAIL_BYTES, 0))
+            return log.read().decode(errors="replace")
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,149 @@
+"""From a run's config to the batch it owns, and from the run's end to the batch's.
+
+A dispatched run names its batch. A run from the Launchpad names one transaction, which is
+registered first. A run started by a person over a batch that has been worked on, such as a
+re-execution, gets a batch of its own, of those transactions that it may own.
+"""
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from dagster import (
+    DagsterRun,
+    DagsterRunStatus,
+    Field,
+    InitResourceContext,
+    ResourceDefinition,
+)
+
+from dist_task_pipelines.domain.errors import Conflict, Fault, InvalidInput
+from dist_task_pipelines.engine.batch_run import BatchRun
+from dist_task_pipelines.engine.calls import Caller
+from dist_task_pipelines.engine.event_loop import EventLoop
+from dist_task_pipelines.engine.submit import SubmitRequest, submit
+from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.ledger.records import Batch, BatchEnd
+from dist_task_pipelines.orchestration.step_executor import stop_requested
+from dist_task_pipelines.settings import Settings
+
+HEAD_START = 60  # seconds in which a run from the Launchpad has its transaction to itself
+PERSON = "dagster"  # the actor of what is done in the Dagster UI
+
+CONFIG_SCHEMA = {
+    "batch_id": Field(
+        int, is_required=False, description="A batch that the platform dispatched. Leave it out."
+    ),
+    "transaction_id": Field(
+        str,
+        is_required=False,
+        description="The id of the transaction to register and run: its idempotency key.",
+    ),
+    "params": Field(
+        dict,
+        is_required=False,
+        description="The transaction's parameters, by task id: {deduct: {amount: 1}}.",
+    ),
+}
+
+
+def batch_resource(settings: Settings) -> ResourceDefinition:
+    """The resource `batch`: the work of the run on the transactions that it owns."""
+
+    @contextmanager
+    def work(context: InitResourceContext) -> Iterator[BatchRun]:
+        ledger: Ledger = context.resources.ledger
+        participants: tuple[Caller, EventLoop] = context.resources.participants
+        run = context.run
+        assert run
+        batch = take_batch(ledger, run, context.resource_config, settings)
+        for left in batch.left_alone:
+            _log(context, f"transaction {left.transaction_id!r} is left alone: {left.reason}")
+        with BatchRun(
+            ledger,
+            *participants,
+            batch,
+            lease=settings.dispatch.lease_seconds,
+            calls=settings.dispatch.calls_per_run,
+            stop=stop_requested(run.run_id),
+        ) as batch_run:
+            try:
+                yield batch_run
+            finally:
+                if batch_run.was_stopped:
+                    batch_run.end_reason = _why_stopped(context, run)
+
+    return ResourceDefinition(
+        resource_fn=work,
+        config_schema=CONFIG_SCHEMA,
+        required_resource_keys={"ledger", "participants"},
+        description="The transactions that the run carries.",
+    )
+
+
+def take_batch(
+    ledger: Ledger, run: DagsterRun, config: Mapping[str, Any], settings: Settings
+) -> Batch:
+    """The batch that the run owns from now on.
+
+    Raises:
+        InvalidInput: the config names neither a batch nor a transaction, or both.
+        Conflict: the batch is another run's and nobody asked for it to be done again.
+        DistTaskError: the transaction cannot be accepted.
+    """
+    batch_id, transaction_id = config.get("batch_id"), config.get("transaction_id")
+    if (batch_id is None) == (transaction_id is None):
+        raise InvalidInput(
+            [Fault("resources.batch.config", "give either transaction_id (and params) or batch_id")]
+        )
+    if transaction_id is not None:
+        request = SubmitRequest(transaction_id, run.job_name, config.get("params"))
+        limit = settings.limits.max_params_bytes
+        record = submit(ledger, request, max_params_bytes=limit, delay=HEAD_START)
+        return _adopt(ledger, run, record.flow_id, [record.seq], settings)
+    assert batch_id is not None
+    try:
+        return ledger.batches.acquire(
+            batch_id,
+            run_id=run.run_id,
+            worker=_worker(),
+            lease=settings.dispatch.lease_seconds,
+        )
+    except Conflict:
+        if not run.parent_run_id:
+            raise
+    return _adopt(ledger, run, *ledger.batches.members(batch_id), settings)
+
+
+def _adopt(
+    ledger: Ledger, run: DagsterRun, flow_id: str, seqs: list[int], settings: Settings
+) -> Batch:
+    return ledger.batches.adopt(
+        flow_id,
+        seqs,
+        run_id=run.run_id,
+        worker=_worker(),
+        lease=settings.dispatch.lease_seconds,
+        actor=run.tags.get("user", PERSON),
+    )
+
+
+def _why_stopped(context: InitResourceContext, run: DagsterRun) -> BatchEnd:
+    """A person terminates a run by way of CANCELING; anything else is the worker's shutdown."""
+    assert context.instance
+    present = context.instance.get_run_by_id(run.run_id)
+    by_person = present and present.status in (
+        DagsterRunStatus.CANCELING,
+        DagsterRunStatus.CANCELED,
+    )
+    return BatchEnd.STOPPED if by_person else BatchEnd.HANDED_BACK
+
+
+def _worker() -> str:
+    return socket.gethostname()
+
+
+def _log(context: InitResourceContext, message: str) -> None:
+    assert context.log
+    context.log.warning(message)

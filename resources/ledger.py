@@ -1,0 +1,27 @@
+"""The ledger as a Dagster resource.
+
+It takes no config: the database's URL may hold a password, and Dagster shows config.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dagster import InitResourceContext, ResourceDefinition
+
+from dist_task_pipelines.assembly import open_ledger
+from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.settings import Settings
+
+
+def ledger_resource(settings: Settings) -> ResourceDefinition:
+    """The resource `ledger`: a `Ledger`, closed at the end of the run or tick."""
+
+    @contextmanager
+    def opened(_: InitResourceContext) -> Iterator[Ledger]:
+        ledger = open_ledger(settings)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+    return ResourceDefinition(opened, description="The platform's tables.")

@@ -1,0 +1,20 @@
+"""The sensor that takes up new transactions."""
+
+from collections.abc import Sequence
+
+from dagster import JobDefinition, SensorDefinition
+
+from dist_task_pipelines.domain.status import TransactionStatus
+from dist_task_pipelines.ledger.records import DispatchLimits
+from dist_task_pipelines.orchestration.dispatch import dispatch_sensor
+
+
+def new_requests_sensor(jobs: Sequence[JobDefinition], limits: DispatchLimits) -> SensorDefinition:
+    """A run for each batch of transactions that were accepted and not begun."""
+    return dispatch_sensor(
+        name="new_requests",
+        description="Takes up new transactions: a run for each batch of them.",
+        status=TransactionStatus.PENDING,
+        jobs=jobs,
+        limits=limits,
+    )
