@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from rich.progress import track
 
@@ -78,6 +79,7 @@ TransactionArgument = Annotated[str, typer.Argument(help="The transaction's id."
 
 def main() -> None:
     """Run the command; the platform's errors become a message and an exit code."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         app()
     except DistTaskError as error:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +20,9 @@ from dist_task_pipelines.ledger.records import (
 
 out = Console()
 err = Console(stderr=True)
+
+TIME_COLUMNS = ("time", "created", "next call", "next retry")
+ROOM_FOR_OTHERS = 62  # columns of the terminal, beside one that is cut
 
 STYLES = {
     "success": "green",
@@ -45,7 +48,7 @@ def print_error(error: Exception) -> None:
 
 def flows_table(flows: Sequence[FlowRecord]) -> Table:
     """Flow versions."""
-    table = _table("flow id", "active", "tasks", "created", "description")
+    table = _table("flow id", "active", "tasks", "created", "description", cut="description")
     for flow in flows:
         tasks = str(len(flow.definition["tasks"]))
         active = "yes" if flow.is_active else "no"
@@ -55,7 +58,7 @@ def flows_table(flows: Sequence[FlowRecord]) -> Table:
 
 def transactions_table(transactions: Sequence[TransactionRecord]) -> Table:
     """Transactions, one a line."""
-    table = _table("transaction", "flow", "status", "health", "created", "error")
+    table = _table("transaction", "flow", "status", "health", "created", "error", cut="error")
     for each in transactions:
         table.add_row(
             _text(each.id),
@@ -100,7 +103,7 @@ def logs_table(logs: Sequence[LogRecord]) -> Table:
 
 def exceptions_table(exceptions: Sequence[ExceptionRecord]) -> Table:
     """Exception records, one a line."""
-    table = _table("id", "transaction", "task", "error", "next retry", "state")
+    table = _table("id", "transaction", "task", "error", "next retry", "state", cut="error")
     for record in exceptions:
         waiting = "retrying" if record.retry_next_at else "needs_human"
         table.add_row(
@@ -114,11 +117,19 @@ def exceptions_table(exceptions: Sequence[ExceptionRecord]) -> Table:
     return table
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str, cut: str = "") -> Table:
+    """A table; the column `cut` keeps to one line, the others fold where they must."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        if column == cut:
+            table.add_column(column, overflow="ellipsis", no_wrap=True, max_width=_room())
+        else:
+            table.add_column(column, overflow="fold", no_wrap=column in TIME_COLUMNS)
     return table
+
+
+def _room() -> int:
+    return max(out.width - ROOM_FOR_OTHERS, 16)
 
 
 def _state(state: str) -> Text:
@@ -135,7 +146,9 @@ def _short(text: str | None, length: int = 120) -> str:
 
 
 def _time(moment: datetime) -> str:
-    return moment.strftime("%m-%d %H:%M:%S")
+    """The time of day, with the date when it was not today; UTC, as everywhere."""
+    today = datetime.now(UTC).date() == moment.date()
+    return moment.strftime("%H:%M:%S" if today else "%m-%d %H:%M")
 
 
 def _plain(value: Any) -> Any:

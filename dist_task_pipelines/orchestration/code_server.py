@@ -77,6 +77,7 @@ class RebuildingServicer(DagsterApiServer):
         )
         self._target = target
         self._location_name = location_name
+        self._rebuilding = threading.Lock()
         self._mp_ctx = _warm_fork_server()  # type: ignore[assignment]
 
     @property
@@ -89,7 +90,7 @@ class RebuildingServicer(DagsterApiServer):
 
         Returns whether that worked; if not, the error is logged and nothing has changed.
         """
-        with self._reload_lock:
+        with self._rebuilding:
             started = time.monotonic()
             try:
                 with _loaded_anew(self._target):
@@ -189,7 +190,7 @@ class Options:
 def serve(options: Options) -> None:
     """Serve until SIGTERM or SIGINT, raised here as KeyboardInterrupt, or a ShutdownServer call.
 
-    Raises OSError where the address is taken.
+    Raises SystemExit if the address is taken.
     """
     _refuse_a_taken_address(options.host, options.port)
     target = LoadableTargetOrigin(
@@ -213,8 +214,12 @@ def serve(options: Options) -> None:
 
 def _refuse_a_taken_address(host: str, port: int) -> None:
     # gRPC would share the port with another server, and Dagster would talk to both in turn.
-    with socket.create_server((host, port)):
-        pass
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise SystemExit(
+            f"code server: cannot listen on {host}:{port}: {error.strerror}"
+        ) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -251,7 +256,10 @@ def _options(arguments: Sequence[str] | None) -> Options:
 
 def _function(reference: str) -> Callable[[], Hashable]:
     module, _, name = reference.partition(":")
-    function: Callable[[], Hashable] = getattr(importlib.import_module(module), name)
+    try:
+        function: Callable[[], Hashable] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{reference!r} is no MODULE:FUNCTION: {error}") from error
     return function
 
 

@@ -3,6 +3,7 @@
 State passes through the ledger; the ops hand nothing to each other but their order.
 """
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -28,14 +29,17 @@ from dagster import (
 
 from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.domain.flow import Flow, Task
+from dist_task_pipelines.domain.json import dumps
 from dist_task_pipelines.engine.batch_run import TaskReport
 from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.orchestration.run_log import quiet_logger
 from dist_task_pipelines.orchestration.step_executor import concurrent_step_executor
 from dist_task_pipelines.orchestration.tags import FLOW_TAG, FLOW_VERSION_TAG
 from dist_task_pipelines.settings import Settings
 
 BATCH_RESOURCE = "batch"
 TABLE_ROWS = 100  # failed transactions shown in the run page; the ledger has them all
+_INPUT_PLACEHOLDER = re.compile(r"\$\{input\.([A-Za-z0-9_]+)")
 EXAMPLES = {
     "int": 1,
     "int64": 1,
@@ -100,6 +104,7 @@ def build_job(flow: Flow) -> JobDefinition:
     return graph.to_job(
         description=flow.description or None,
         executor_def=concurrent_step_executor,
+        logger_defs={"console": quiet_logger},
         config=example_run_config(flow),
         tags={FLOW_TAG: flow.name, FLOW_VERSION_TAG: str(flow.version)},
     )
@@ -124,14 +129,22 @@ def build_op(flow: Flow, task: Task) -> OpDefinition:
 
 
 def example_run_config(flow: Flow) -> dict[str, Any]:
-    """What the Launchpad is filled with: one transaction, with a value for each declared field."""
-    params = {
-        task.id: {field.name: EXAMPLES.get(field.type, "text") for field in task.input_fields or ()}
-        for task in flow.tasks
-        if task.input_fields
-    }
+    """What the Launchpad is filled with: one transaction, with an example for each parameter."""
+    params = {task.id: example for task in flow.tasks if (example := _example_params(task))}
     transaction = {"transaction_id": f"{flow.name}-example-1", "params": params}
     return {"resources": {BATCH_RESOURCE: {"config": transaction}}}
+
+
+def _example_params(task: Task) -> dict[str, Any]:
+    """The declared fields; where none are, those that the config's placeholders name."""
+    if task.input_fields is None:
+        names = _INPUT_PLACEHOLDER.findall(dumps(task.config))
+        return {name: "text" for name in names if name not in task.input_from}
+    return {
+        field.name: EXAMPLES.get(field.type, "text")
+        for field in task.input_fields
+        if field.name not in task.input_from
+    }
 
 
 def _op_name(flow: Flow, task: Task) -> str:

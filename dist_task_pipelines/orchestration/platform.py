@@ -105,6 +105,7 @@ def _environment(settings: Settings, dagster_home: Path) -> Mapping[str, str]:
         **os.environ,
         **settings.environment,
         "DAGSTER_HOME": str(dagster_home),
+        "PYTHONWARNINGS": "ignore",  # Dagster's about its own beta parameters
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }
     if settings.dagster.storage_url:

@@ -29,6 +29,7 @@ from dist_task_pipelines.orchestration.step_executor import stop_requested
 from dist_task_pipelines.settings import Settings
 
 HEAD_START = 60  # seconds in which a run from the Launchpad has its transaction to itself
+NAMES_SHOWN = 20  # transactions named in one line of the run's log
 PERSON = "dagster"  # the actor of what is done in the Dagster UI
 
 CONFIG_SCHEMA = {
@@ -58,8 +59,7 @@ def batch_resource(settings: Settings) -> ResourceDefinition:
         run = context.run
         assert run
         batch = take_batch(ledger, run, context.resource_config, settings)
-        for left in batch.left_alone:
-            _log(context, f"transaction {left.transaction_id!r} is left alone: {left.reason}")
+        _name_left_alone(context, batch)
         with BatchRun(
             ledger,
             *participants,
@@ -144,6 +144,12 @@ def _worker() -> str:
     return socket.gethostname()
 
 
-def _log(context: InitResourceContext, message: str) -> None:
+def _name_left_alone(context: InitResourceContext, batch: Batch) -> None:
+    """One line in the run's log for each reason."""
     assert context.log
-    context.log.warning(message)
+    by_reason: dict[str, list[str]] = {}
+    for left in batch.left_alone:
+        by_reason.setdefault(left.reason, []).append(left.transaction_id)
+    for reason, names in by_reason.items():
+        shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+        context.log.warning(f"{len(names)} left alone, {reason}: {shown}")

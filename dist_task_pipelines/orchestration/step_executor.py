@@ -7,7 +7,7 @@ failed. An op that raises without an output holds back what follows it.
 Termination is cooperative. When the run is being cancelled or its process is interrupted, no
 further step is started, `stop_requested` is set for the ops to see, and once the running ones have
 ended the run ends too: cancelled, or failed if nobody asked for it. Resources are torn down before
-that is recorded, so a teardown can tell by the run's status: CANCELING, or still STARTED.
+that is recorded; their teardown can ask `cancel_requested`.
 
 Several runs may share a process, so its output is not captured. Ops are synchronous; op hooks and
 concurrency pools are not supported. This module knows nothing of flows or the ledger.
@@ -23,11 +23,11 @@ from queue import Empty, SimpleQueue
 
 from dagster import (
     DagsterEvent,
+    DagsterEventType,
     DagsterExecutionInterruptedError,
-    DagsterRunStatus,
+    DagsterInstance,
     Executor,
     InitExecutorContext,
-    RunsFilter,
     executor,
 )
 from dagster._core.events import EngineEventData
@@ -47,8 +47,6 @@ from dagster._core.execution.step_dependency_config import StepDependencyConfig
 CANCEL_POLL_SECONDS = 1.0  # a statement each
 INTERRUPT_POLL_SECONDS = 0.2  # a look at a flag
 
-_CANCEL_STATUSES = [DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED]
-
 _log = logging.getLogger(__name__)
 _stops: dict[str, threading.Event] = {}  # by run id, for the runs in this process
 
@@ -60,6 +58,15 @@ def stop_requested(run_id: str) -> threading.Event:
     is not in this process: one that is never set.
     """
     return _stops.get(run_id) or threading.Event()
+
+
+def cancel_requested(instance: DagsterInstance, run_id: str) -> bool:
+    """Whether somebody has asked to cancel the run.
+
+    By its events: the status of a run that is marked as cancelled just as it starts is overwritten.
+    """
+    asked = {DagsterEventType.RUN_CANCELING, DagsterEventType.RUN_CANCELED}
+    return bool(instance.all_logs(run_id, of_type=asked))
 
 
 class ConcurrentStepExecutor(Executor):
@@ -192,17 +199,13 @@ class _Steps:
         if time.monotonic() < self._next_poll:
             return False
         self._next_poll = time.monotonic() + CANCEL_POLL_SECONDS
-        asked = RunsFilter(run_ids=[self._context.run_id], statuses=_CANCEL_STATUSES)
         try:
-            return self._context.instance.get_runs_count(asked) > 0
+            return cancel_requested(self._context.instance, self._context.run_id)
         except Exception:  # whatever the storage's driver raises; the next poll may succeed
             _log.warning("cannot see if run %s is cancelled", self._context.run_id, exc_info=True)
             return False
 
     def _stopping_event(self) -> DagsterEvent:
-        waiting = f"; waiting for {', '.join(sorted(self._running))}" if self._running else ""
-        return DagsterEvent.engine_event(
-            self._context,
-            f"Asked to stop: no further step is started{waiting}.",
-            EngineEventData.interrupted(sorted(self._running)),
-        )
+        steps = sorted(self._running)
+        message = f"Asked to stop: no further step is started; waiting for {', '.join(steps)}."
+        return DagsterEvent.engine_event(self._context, message, EngineEventData.interrupted(steps))
