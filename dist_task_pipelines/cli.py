@@ -74,6 +74,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 ReasonOption = Annotated[str, typer.Option(help="Why; kept in the audit trail.")]
 ActorOption = Annotated[str, typer.Option(help="Who; kept in the audit trail.")]
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many at the most.")]
+FlowIdArgument = Annotated[str, typer.Argument(help="A flow id, such as order_flow_v1.")]
 TransactionArgument = Annotated[str, typer.Argument(help="The transaction's id.")]
 
 
@@ -188,6 +189,26 @@ def flow_show(
     """Print a flow version with its definition, as JSON."""
     with _ledger(Settings.load(config, home)) as ledger:
         print_json(ledger.flows.find(flow))
+
+
+@flow_app.command("activate")
+def flow_activate(
+    flow_id: FlowIdArgument, config: ConfigOption = None, home: HomeOption = DEFAULT_HOME
+) -> None:
+    """Accept new transactions for a version again."""
+    with _ledger(Settings.load(config, home)) as ledger:
+        ledger.flows.set_active(flow_id, True, user=USER)
+    out.print(f"{flow_id} is active", highlight=False)
+
+
+@flow_app.command("deactivate")
+def flow_deactivate(
+    flow_id: FlowIdArgument, config: ConfigOption = None, home: HomeOption = DEFAULT_HOME
+) -> None:
+    """Refuse new transactions for a version; those it has go on."""
+    with _ledger(Settings.load(config, home)) as ledger:
+        ledger.flows.set_active(flow_id, False, user=USER)
+    out.print(f"{flow_id} is inactive", highlight=False)
 
 
 @app.command("submit")

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dist_task_pipelines.orchestration.run_launcher import PlatformRunLauncher
 from dist_task_pipelines.settings import Settings
 
 LOCATION = "dist_task_pipelines"
@@ -33,7 +34,7 @@ def instance_config(settings: Settings) -> dict[str, Any]:
     """What `dagster.yaml` says."""
     config: dict[str, Any] = {
         "run_coordinator": _class("dagster.core.run_coordinator", "DefaultRunCoordinator"),
-        "run_launcher": _class("dagster.core.launcher", "DefaultRunLauncher"),
+        "run_launcher": _class(PlatformRunLauncher.__module__, PlatformRunLauncher.__name__),
         # The ops print nothing, and capturing nothing takes 30 ms a run.
         "compute_logs": _class(
             "dagster.core.storage.noop_compute_log_manager", "NoOpComputeLogManager"
