@@ -1,0 +1,75 @@
+"""Reading a stored definition back into the flow that the engine runs.
+
+A stored definition was checked when it was made; nothing here checks it again.
+"""
+
+from dataclasses import replace
+
+from dist_task_pipelines.domain.flow import Flow, InputField, RetrySettings, Task
+from dist_task_pipelines.domain.json import JsonObject
+from dist_task_pipelines.domain.status import Backoff, RetryStrategy
+
+_ENUMS = {"strategy": RetryStrategy, "backoff": Backoff}
+
+
+def flow_from(
+    definition: JsonObject, *, id: str, version: int, default_retry: RetrySettings
+) -> Flow:
+    """The flow that `resolve_definition` made this definition of.
+
+    What a task says goes before what its task definition says; of `retry`, key by key, and
+    both before `default_retry`. At each of the two, `timeout` goes before `config.timeout`.
+    """
+    definitions = definition["task_definitions"]
+    return Flow(
+        id=id,
+        name=definition["name"],
+        version=version,
+        description=definition.get("description") or "",
+        tasks=tuple(
+            _task(_said(task), _said(definitions[task["task_name"]]), default_retry)
+            for task in definition["tasks"]
+        ),
+    )
+
+
+def _task(own: JsonObject, base: JsonObject, default_retry: RetrySettings) -> Task:
+    both = {**base, **own}
+    config = {**base["config"], **own.get("config", {})}
+    config.pop("timeout", None)
+    fields = both.get("input_fields")
+    options = {key: both[key] for key in ("description", "idempotent") if key in both}
+    return Task(
+        id=own["id"],
+        name=own["task_name"],
+        type=base["type"],
+        depends_on=tuple(own.get("depends_on", ())),
+        config=config,
+        input_fields=None if fields is None else tuple(InputField(**_said(f)) for f in fields),
+        input_from=own.get("input_from", {}),
+        retry=_retry(own.get("retry", {}), base.get("retry", {}), default_retry),
+        **options,
+        **_timeout(own, base),
+    )
+
+
+def _retry(own: JsonObject, base: JsonObject, default: RetrySettings) -> RetrySettings:
+    said = {**_said(base), **_said(own)}
+    if "max_interval" not in said:  # a default never cuts short an interval that is asked for
+        said["max_interval"] = max(default.max_interval, said.get("interval", 0))
+    for key, enum in _ENUMS.items():
+        if key in said:
+            said[key] = enum(said[key])
+    return replace(default, **said)
+
+
+def _timeout(*levels: JsonObject) -> JsonObject:
+    """The first timeout that any of them says, as `{"timeout": seconds}`; else `{}`."""
+    places = (place for level in levels for place in (level, level.get("config", {})))
+    said = ({"timeout": place["timeout"]} for place in places if place.get("timeout") is not None)
+    return next(said, {})
+
+
+def _said(values: JsonObject) -> JsonObject:
+    """Without nulls, which stand for absent keys."""
+    return {key: value for key, value in values.items() if value is not None}
