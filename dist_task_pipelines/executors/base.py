@@ -7,6 +7,7 @@ call took effect.
 """
 
 import asyncio
+import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -16,6 +17,7 @@ from typing import ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dist_task_pipelines.domain.errors import Fault
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied
@@ -30,6 +32,56 @@ class ExecutorConfig(BaseModel):
 Config = TypeVar("Config", bound=ExecutorConfig)
 
 
+class GivenUp(Exception):
+    """Nobody waits for this call any more, so it must not reach the participant."""
+
+
+class Progress:
+    """How far a call got, and whether anybody still waits for it. Thread-safe.
+
+    It decides what a timeout means. Until an executor says otherwise, the participant may
+    have seen the call from its beginning. One that knows better says `prepare()` first and
+    `send()` just before the participant can notice anything.
+    """
+
+    __slots__ = ("_given_up", "_lock", "_may_be_seen")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._may_be_seen = True
+        self._given_up = False
+
+    def prepare(self) -> None:
+        """The participant cannot have noticed anything yet."""
+        self._may_be_seen = False
+
+    def send(self) -> None:
+        """From here on the call may take effect.
+
+        Raises:
+            GivenUp: the caller was already told that it did not.
+        """
+        with self._lock:
+            if self._given_up:
+                raise GivenUp
+            self._may_be_seen = True
+
+    def give_up(self) -> Applied:
+        """The caller goes away: a call that is not sent yet never will be.
+
+        Returns:
+            whether the call may have taken effect.
+        """
+        with self._lock:
+            self._given_up = True
+            return self.applied
+
+    @property
+    def applied(self) -> Applied:
+        """Whether the call took effect if it fails at this point."""
+        return Applied.MAYBE if self._may_be_seen else Applied.NO
+
+
 @dataclass(frozen=True, slots=True)
 class Request(Generic[Config]):
     """One call of a participant.
@@ -39,12 +91,14 @@ class Request(Generic[Config]):
         input: the task's input, as frozen at the first attempt.
         idempotency_key: the same on every attempt of this task for this transaction.
         timeout: seconds for the whole call.
+        progress: how far the call got; the executor keeps it up to date.
     """
 
     config: Config
     input: JsonObject
     idempotency_key: str
     timeout: float
+    progress: Progress = field(default_factory=Progress, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +113,7 @@ class Service:
 class RocketMQ:
     """Where an mq task finds the brokers."""
 
-    endpoints: str  # host:port of the proxy
+    endpoints: str  # host:port of the proxy; several IP addresses separated by ";"
     access_key: str = ""
     secret_key: str = field(default="", repr=False)
 
@@ -108,35 +162,59 @@ class Executor(ABC, Generic[Config]):
         try:
             checked = self.config_model.model_validate(config)
         except ValidationError as error:
-            return _refused(error)
+            return invalid_config("; ".join(map(str, _faults(error))))
         began = time.monotonic()
         outcome = await self._bounded(Request(checked, input, idempotency_key, timeout))
         outcome.details.setdefault("duration_ms", round((time.monotonic() - began) * 1000, 1))
         return outcome
 
     async def _bounded(self, request: Request[Config]) -> Outcome:
+        bound = asyncio.timeout(request.timeout)
         try:
-            async with asyncio.timeout(request.timeout):
-                return await self.call(request)
-        except TimeoutError:
-            return Outcome.failure(
-                "Timeout",
-                f"no reply within {request.timeout:g} s",
-                retryable=True,
-                applied=Applied.MAYBE,
-            )
+            async with bound:
+                return _checked(await self.call(request))
         except Exception as error:  # an executor must never take its batch down
-            return Outcome.failure(
-                type(error).__name__,
-                str(error) or repr(error),
-                retryable=False,
-                applied=Applied.MAYBE,
-                stack=traceback.format_exc(),
-            )
+            if bound.expired():
+                return _timed_out(request.timeout, request.progress.give_up())
+            return _unforeseen(error, request.progress.give_up())
+        finally:
+            request.progress.give_up()
 
 
-def _refused(error: ValidationError) -> Outcome:
-    faults = "; ".join(
-        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+def invalid_config(message: str) -> Outcome:
+    """The outcome of a call that was not made because its config cannot work."""
+    return Outcome.failure("InvalidConfig", message, retryable=False, applied=Applied.NO)
+
+
+def _faults(error: ValidationError) -> list[Fault]:
+    return [
+        Fault(_joined("config", fault["loc"]), fault["msg"].removeprefix("Value error, "))
+        for fault in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def _joined(path: str, location: tuple[int | str, ...]) -> str:
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return path + "".join(steps)
+
+
+def _checked(outcome: object) -> Outcome:
+    if not isinstance(outcome, Outcome):
+        raise TypeError(f"the executor returned {outcome!r} instead of an Outcome")
+    return outcome
+
+
+def _timed_out(seconds: float, applied: Applied) -> Outcome:
+    what = "no reply" if applied is Applied.MAYBE else "the request could not be sent"
+    message = f"{what} within {seconds:g} s"
+    return Outcome.failure("Timeout", message, retryable=True, applied=applied)
+
+
+def _unforeseen(error: Exception, applied: Applied) -> Outcome:
+    return Outcome.failure(
+        type(error).__name__,
+        str(error) or repr(error),
+        retryable=False,
+        applied=applied,
+        stack="".join(traceback.format_exception(error)),
     )
-    return Outcome.failure("InvalidConfig", faults, retryable=False, applied=Applied.NO)

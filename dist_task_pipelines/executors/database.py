@@ -1,0 +1,195 @@
+"""One participant's database: connections, reflected tables, and changes behind a barrier.
+
+Blocking: every method is called on a thread. Knows SQLAlchemy, not tasks.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, event, inspect, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, NoSuchTableError
+from sqlalchemy.pool import QueuePool
+
+from dist_task_pipelines.domain.json import JsonObject, dumps, loads
+from dist_task_pipelines.executors import barrier
+from dist_task_pipelines.executors.base import Progress
+from dist_task_pipelines.executors.db_errors import Contended, Refused
+from dist_task_pipelines.executors.db_values import exact_type
+
+CONNECTIONS = 8  # of one process to one database, and threads for it
+
+_WRITES = {"dist_task_writes": True}  # an execution option: this transaction will write
+_NAMES_SHOWN = 50
+_PYMYSQL_SECONDS = {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60}
+
+Change = Callable[[Connection], JsonObject]
+
+
+class Database:
+    """A database that tasks work on.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: the URL is none.
+        ImportError: its driver is not installed.
+    """
+
+    def __init__(self, url: str, ledger_uuid: str) -> None:
+        self.engine = _engine(url)
+        self._ledger_uuid = ledger_uuid
+        self._tables: dict[str, Table] = {}
+        self._has_barrier = False
+        self._lock = threading.Lock()  # one thread looks at the schema, the others wait
+
+    def table(self, name: str, columns: Iterable[str]) -> Table:
+        """The table, as reflected; looked at again when a column seems to be missing.
+
+        Raises:
+            Refused: there is no such table, or no such column in it.
+        """
+        wanted = set(columns)
+        with self._lock:
+            table = self._tables.get(name)
+            if table is None or not wanted <= set(table.c.keys()):
+                table = self._tables[name] = self._reflected(name)
+        columns = table.c.keys()
+        if missing := wanted - set(columns):
+            raise Refused(
+                "UnknownColumn",
+                f"table {name!r} has no column {_listed(missing)}; it has {_listed(columns)}",
+            )
+        return table
+
+    def read(self, work: Change) -> JsonObject:
+        """What `work` finds, in one transaction."""
+        with self.engine.connect() as connection, connection.begin():
+            return work(connection)
+
+    def write_once(self, key: str, change: Change, progress: Progress) -> tuple[JsonObject, bool]:
+        """Make the change unless it was made before with this key.
+
+        The change and its barrier row are committed together or not at all.
+
+        Returns:
+            The output, and whether it is that of an earlier call.
+
+        Raises:
+            Refused: the key belongs to another ledger or is too long, or there is no table for
+                barrier rows.
+            Contended: another call with this key held it and rolled back.
+            GivenUp: the caller went away before the commit; nothing was changed.
+        """
+        if len(key) > barrier.KEY_LENGTH:
+            raise Refused(
+                "InvalidKey",
+                f"the idempotency key has {len(key)} characters, the most is {barrier.KEY_LENGTH}",
+            )
+        self._ensure_barrier()
+        with self.engine.connect().execution_options(**_WRITES) as connection:
+            try:
+                barrier.enter(connection, key, self._ledger_uuid)
+            except IntegrityError:
+                connection.rollback()
+                return self._earlier(connection, key), True
+            output = change(connection)
+            barrier.leave(connection, key, output)
+            progress.send()
+            connection.commit()
+        return output, False
+
+    def forget_schema(self) -> None:
+        """Look at the tables again before the next operation."""
+        with self._lock:
+            self._tables.clear()
+            self._has_barrier = False
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self.engine.dispose()
+
+    def _ensure_barrier(self) -> None:
+        with self._lock:
+            if not self._has_barrier:
+                barrier.ensure(self.engine)
+                self._has_barrier = True
+
+    def _earlier(self, connection: Connection, key: str) -> JsonObject:
+        passed = barrier.passed(connection, key)
+        if passed is None:
+            raise Contended("another call with the same idempotency key was under way and failed")
+        if passed.ledger_uuid != self._ledger_uuid:
+            raise Refused(
+                "ForeignBarrier",
+                f"the idempotency key {key!r} stands in {barrier.BARRIER.name} for another ledger "
+                f"({passed.ledger_uuid}, this one is {self._ledger_uuid}): nothing was changed "
+                "for this transaction. Ledgers that share a database need different "
+                "transaction ids",
+            )
+        return passed.output
+
+    def _reflected(self, name: str) -> Table:
+        try:
+            return Table(
+                name,
+                MetaData(),
+                autoload_with=self.engine,
+                resolve_fks=False,
+                listeners=[("column_reflect", self._keep_exact)],
+            )
+        except NoSuchTableError:
+            raise Refused(
+                "UnknownTable", f"there is no table {name!r}; there are {self._table_names()}"
+            ) from None
+
+    def _keep_exact(self, inspector: Any, table: Any, column: Any) -> None:
+        column["type"] = exact_type(column["type"], self.engine.dialect.name)
+
+    def _table_names(self) -> str:
+        with suppress(DBAPIError):
+            return _listed(inspect(self.engine).get_table_names())
+        return "no others to be seen"
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    arguments: dict[str, Any] = {}
+    if parsed.get_driver_name() == "pymysql":
+        arguments = {k: v for k, v in _PYMYSQL_SECONDS.items() if k not in parsed.query}
+    engine = create_engine(
+        parsed,
+        connect_args=arguments,
+        hide_parameters=True,
+        json_deserializer=loads,
+        json_serializer=dumps,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_size=CONNECTIONS,
+        poolclass=QueuePool,
+    )
+    if engine.dialect.name == "sqlite":
+        _begin_explicitly(engine)
+    return engine
+
+
+def _begin_explicitly(engine: Engine) -> None:
+    """SQLite: writers begin as writers, or two of them would lock each other out.
+
+    Python's own handling begins as a reader and asks for the write lock later, when a
+    second writer cannot wait any more.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _leave_transactions_alone(connection: Any, record: object) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("dist_task_writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = sorted(names)
+    shown = ", ".join(names[:_NAMES_SHOWN]) or "none"
+    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"

@@ -1,0 +1,236 @@
+"""`http` tasks: one request to any URL."""
+
+import re
+from itertools import chain
+from typing import Any, Self
+
+from multidict import CIMultiDict
+from pydantic import Field, field_validator, model_validator
+
+from dist_task_pipelines.domain.json import JsonObject, JsonValue, dumps
+from dist_task_pipelines.domain.outcome import Outcome
+from dist_task_pipelines.executors.base import (
+    Executor,
+    ExecutorConfig,
+    Participants,
+    Request,
+    invalid_config,
+)
+from dist_task_pipelines.executors.http_client import (
+    KEY_HEADER,
+    Connections,
+    HttpCall,
+    http_url,
+)
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_WITHOUT_BODY = ("GET", "HEAD")  # a body has no meaning there (RFC 9110, section 9.3)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_OF_THE_CONNECTION = frozenset(
+    [
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+)
+
+
+class HttpConfig(ExecutorConfig):
+    """The config of an `http` task."""
+
+    url: str = Field(description="The address to call: an absolute http or https URL.")
+    method: str = Field(
+        default="POST", description="GET, HEAD, POST, PUT, PATCH or DELETE, in any case."
+    )
+    headers: dict[str, Any] = Field(
+        default={},
+        description="Headers to send. Values are texts, numbers or booleans. Idempotency-Key "
+        "is always sent by the platform and cannot be set here.",
+    )
+    query: dict[str, Any] = Field(
+        default={},
+        description="Parameters to add to the URL's query: texts, numbers or booleans, or a "
+        "list of them to repeat one.",
+    )
+    body: Any = Field(
+        default=None,
+        description="What to send: a text is sent as it is (text/plain in UTF-8 unless a header "
+        "says otherwise), any other value as JSON. Without `body`, `json` and `query` the "
+        "input's `body` is sent in the same way, or else the whole input as JSON; GET and HEAD "
+        "then send nothing.",
+    )
+    json_body: Any = Field(
+        default=None,
+        alias="json",
+        description="A value to send as JSON, a text included. Not together with `body`.",
+    )
+    follow_redirects: bool = Field(
+        default=False,
+        description="Whether to go where a redirect points, up to 5 times, as a browser does: "
+        "301, 302 and 303 turn a POST into a GET, and headers other than Authorization and "
+        "Cookie go along to other hosts. When false, a redirect is a failure.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        http_url(value)
+        return value
+
+    @field_validator("method")
+    @classmethod
+    def _check_method(cls, value: str) -> str:
+        if value.upper() not in _METHODS:
+            raise ValueError(f"must be one of {', '.join(_METHODS)}")
+        return value.upper()
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, value: dict[str, Any]) -> dict[str, Any]:
+        names = [name.lower() for name in value]
+        faults = [
+            f"{name!r} {fault}"
+            for name, item in value.items()
+            if (fault := _unsendable(name, item))
+        ]
+        faults += [f"{name!r} stands there twice" for name in names if names.count(name) > 1]
+        _refuse(faults)
+        return value
+
+    @field_validator("query")
+    @classmethod
+    def _check_query(cls, value: dict[str, Any]) -> dict[str, Any]:
+        _refuse(
+            f"{name!r} must be a text, a number, a boolean or a list of them"
+            for name, item in value.items()
+            if not all(_is_scalar(part) for part in _parts(item))
+        )
+        return value
+
+    @model_validator(mode="after")
+    def _check_body(self) -> Self:
+        if self.body is not None and self.json_body is not None:
+            raise ValueError("`body` and `json` exclude each other")
+        names = {name.lower() for name in self.headers}
+        if "authorization" in names and http_url(self.url).user is not None:
+            raise ValueError("an Authorization header and a user in the URL exclude each other")
+        return self
+
+
+class HttpExecutor(Executor[HttpConfig]):
+    """Calls any URL."""
+
+    task_type = "http"
+    config_model = HttpConfig
+
+    def __init__(self, max_response_bytes: int) -> None:
+        self._limit = max_response_bytes
+        self._connections = Connections()
+
+    @classmethod
+    def connect(cls, participants: Participants) -> Self:
+        """An executor that keeps as much of a reply as the participants' settings say."""
+        return cls(participants.max_response_bytes)
+
+    async def call(self, request: Request[HttpConfig]) -> Outcome:
+        """Send the request once."""
+        try:
+            call = http_call(request.config, request.input)
+        except UnicodeError as error:
+            return invalid_config(f"the request cannot be written in UTF-8: {error}")
+        return await self._connections.exchange(call, request, self._limit)
+
+    async def close(self) -> None:
+        """Give back the connections."""
+        await self._connections.close()
+
+
+def http_call(config: HttpConfig, input: JsonObject) -> HttpCall:
+    """The request that a config and an input make; equal ones make equal bytes.
+
+    Raises:
+        UnicodeError: a text to be sent as it is holds a lone surrogate.
+    """
+    content, content_type = _content(config, input)
+    headers: CIMultiDict[str] = CIMultiDict()
+    if content is not None:
+        headers["Content-Type"] = content_type
+    for name, value in config.headers.items():
+        headers[name] = _written(value)
+    pairs = [(name, _written(part)) for name, item in config.query.items() for part in _parts(item)]
+    "".join(chain.from_iterable(pairs)).encode()  # yarl drops lone surrogates
+    return HttpCall(
+        config.method,
+        http_url(config.url).extend_query(pairs),
+        headers,
+        content,
+        config.follow_redirects,
+    )
+
+
+def _content(config: HttpConfig, input: JsonObject) -> tuple[bytes | None, str]:
+    if config.json_body is not None:
+        return _as_json(config.json_body)
+    if config.body is not None:
+        return _as_given(config.body)
+    if config.query or config.method in _WITHOUT_BODY:
+        return None, ""
+    body = input.get("body")
+    return _as_json(input) if body is None else _as_given(body)
+
+
+def _as_given(value: JsonValue) -> tuple[bytes, str]:
+    if isinstance(value, str):
+        return value.encode(), "text/plain; charset=utf-8"
+    return _as_json(value)
+
+
+def _as_json(value: JsonValue) -> tuple[bytes, str]:
+    return dumps(value).encode(), "application/json"
+
+
+def _unsendable(name: str, value: JsonValue) -> str | None:
+    """Why the header cannot be sent, if so."""
+    if not _TOKEN.fullmatch(name):
+        return "is not a header name"
+    if name.lower() == KEY_HEADER.lower():
+        return "is set by the platform, the same on every attempt"
+    if name.lower() in _OF_THE_CONNECTION:
+        return "belongs to the connection and is set with it"
+    if not _is_scalar(value):
+        return "must be a text, a number or a boolean"
+    if any(_is_control(character) for character in _written(value)):
+        return "must not hold control characters or lone surrogates"
+    return None
+
+
+def _is_control(character: str) -> bool:
+    return (
+        (character < " " and character != "\t")
+        or character == "\x7f"
+        or "\ud800" <= character <= "\udfff"
+    )
+
+
+def _is_scalar(value: JsonValue) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def _parts(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else [value]
+
+
+def _written(value: JsonValue) -> str:
+    """A scalar as JSON writes it: true, 1.5; a text as it is."""
+    return value if isinstance(value, str) else dumps(value)
+
+
+def _refuse(faults: Any) -> None:
+    if found := list(faults):
+        raise ValueError("; ".join(found))

@@ -1,0 +1,155 @@
+"""Every database error has a meaning of its own."""
+
+import sqlite3
+
+import pymysql
+import pytest
+from sqlalchemy import exc
+
+from dist_task_pipelines.domain.status import Applied
+from dist_task_pipelines.executors.db_errors import (
+    VERDICTS,
+    Contended,
+    Refused,
+    failure,
+    message_of,
+    verdict_of,
+)
+
+NOT_OF_OUR_STATEMENTS = {
+    "AmbiguousColumnError",
+    "AmbiguousForeignKeysError",
+    "AwaitRequired",  # asynchronous engines
+    "CircularDependencyError",  # ordering tables
+    "ConstraintColumnNotFoundError",
+    "DuplicateColumnError",  # of a table made by hand
+    "EmulatedDBAPIException",
+    "IllegalStateChangeError",  # the ORM's sessions
+    "MissingGreenlet",
+    "MultipleResultsFound",  # `one()` is not used
+    "NoForeignKeysError",  # joins
+    "NoInspectionAvailable",
+    "NoReferenceError",
+    "NoReferencedColumnError",
+    "NoReferencedTableError",
+    "NoResultFound",
+    "NoSuchColumnError",
+    "ObjectNotExecutableError",
+    "UnboundExecutionError",
+}
+
+
+def of_sqlalchemy() -> list[type[BaseException]]:
+    return [
+        kind
+        for name, kind in vars(exc).items()
+        if isinstance(kind, type)
+        and issubclass(kind, Exception)
+        and not issubclass(kind, Warning)
+        and kind.__module__ == exc.__name__
+        and name not in NOT_OF_OUR_STATEMENTS
+    ]
+
+
+@pytest.mark.parametrize("kind", [*of_sqlalchemy(), Contended, OSError, ImportError, ValueError])
+def test_the_error_stands_in_the_table(kind: type[BaseException]) -> None:
+    assert kind in VERDICTS
+
+
+def said(origin: Exception, *, lost: bool = False) -> exc.DBAPIError:
+    """The error as SQLAlchemy raises it."""
+    error = exc.DBAPIError.instance(
+        "UPDATE stock SET held=:h", {"h": "secret"}, origin, pymysql.Error
+    )
+    if not isinstance(error, exc.DBAPIError):
+        error = exc.DBAPIError.instance("UPDATE stock", {}, origin, sqlite3.Error)
+    assert isinstance(error, exc.DBAPIError)
+    error.connection_invalidated = lost
+    return error
+
+
+def sqlite_error(kind: type[sqlite3.Error], code: int) -> sqlite3.Error:
+    error = kind("said so")
+    error.sqlite_errorcode, error.sqlite_errorname = code, "SQLITE_NAME"
+    return error
+
+
+OPERATIONAL, INTERNAL = pymysql.err.OperationalError, pymysql.err.InternalError
+
+
+@pytest.mark.parametrize(
+    ("origin", "type", "retryable"),
+    [
+        (pymysql.err.IntegrityError(1062, "duplicate"), "ConstraintViolation", False),
+        (pymysql.err.DataError(1406, "too long"), "InvalidValue", False),
+        (pymysql.err.ProgrammingError(1064, "syntax"), "InvalidStatement", False),
+        (pymysql.err.NotSupportedError(1235, "not yet"), "InvalidStatement", False),
+        (pymysql.err.InterfaceError(0, ""), "DatabaseUnavailable", True),
+        (OPERATIONAL(1213, "deadlock"), "DatabaseUnavailable", True),
+        (OPERATIONAL(1205, "lock wait timeout"), "DatabaseUnavailable", True),
+        (INTERNAL(1205, "lock wait timeout"), "DatabaseUnavailable", True),
+        (OPERATIONAL(2003, "cannot connect"), "DatabaseUnavailable", True),
+        (OPERATIONAL(2013, "lost"), "DatabaseUnavailable", True),
+        (OPERATIONAL(1040, "too many connections"), "DatabaseUnavailable", True),
+        (OPERATIONAL(1290, "read only"), "DatabaseUnavailable", True),
+        (OPERATIONAL(1045, "access denied"), "DatabaseError", False),
+        (OPERATIONAL(1049, "unknown database"), "DatabaseError", False),
+        (OPERATIONAL(3819, "check constraint"), "DatabaseError", False),
+        (OPERATIONAL(4025, "check constraint"), "DatabaseError", False),
+        (INTERNAL("no code"), "DatabaseError", False),
+        (sqlite_error(sqlite3.OperationalError, 5), "DatabaseUnavailable", True),
+        (sqlite_error(sqlite3.OperationalError, 517), "DatabaseUnavailable", True),
+        (sqlite_error(sqlite3.OperationalError, 6), "DatabaseUnavailable", True),
+        (sqlite_error(sqlite3.OperationalError, 13), "DatabaseUnavailable", True),
+        (sqlite_error(sqlite3.OperationalError, 14), "DatabaseUnavailable", True),
+        (sqlite_error(sqlite3.OperationalError, 1), "DatabaseError", False),
+        (sqlite_error(sqlite3.OperationalError, 8), "DatabaseError", False),
+        (sqlite_error(sqlite3.DatabaseError, 11), "DatabaseError", False),
+        (sqlite_error(sqlite3.IntegrityError, 2067), "ConstraintViolation", False),
+    ],
+)
+def test_what_databases_say(origin: Exception, type: str, retryable: bool) -> None:
+    verdict = verdict_of(said(origin))
+    assert verdict is not None
+    assert (verdict.type, verdict.retryable) == (type, retryable)
+
+
+def test_a_lost_connection_passes_whatever_its_code() -> None:
+    verdict = verdict_of(said(OPERATIONAL(1, "?"), lost=True))
+    assert verdict is not None
+    assert verdict.retryable
+
+
+def test_a_failure_tells_the_code_and_not_the_statement() -> None:
+    outcome = failure(said(pymysql.err.IntegrityError(1062, "duplicate 'x'")), Applied.MAYBE)
+    assert outcome.error is not None
+    assert (outcome.error.message, outcome.error.code) == ("duplicate 'x' (1062)", "1062")
+    outcome = failure(said(sqlite_error(sqlite3.IntegrityError, 19)), Applied.NO)
+    assert outcome.error is not None
+    assert (outcome.error.message, outcome.error.code) == ("said so", "SQLITE_NAME")
+
+
+def test_only_what_may_pass_leaves_a_commit_in_doubt() -> None:
+    lost = said(OPERATIONAL(2013, "lost"))
+    assert failure(lost, Applied.MAYBE).applied is Applied.MAYBE
+    assert failure(lost, Applied.NO).applied is Applied.NO
+    denied = said(pymysql.err.IntegrityError(1452, "a deferred key"))
+    assert failure(denied, Applied.MAYBE).applied is Applied.NO
+
+
+def test_a_refusal_is_final() -> None:
+    outcome = failure(Refused("RowCount", "found 0"), Applied.MAYBE)
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.error.message) == ("RowCount", "found 0")
+    assert (outcome.retryable, outcome.applied) == (False, Applied.NO)
+
+
+def test_a_bug_is_not_taken_for_the_databases_fault() -> None:
+    error = KeyError("x")
+    with pytest.raises(KeyError) as caught:
+        failure(error, Applied.NO)
+    assert caught.value is error
+
+
+def test_an_error_without_words_has_its_name() -> None:
+    assert message_of(OSError()) == "OSError"
