@@ -5,11 +5,13 @@
 
 from alembic import context
 
+from dist_task_pipelines.ledger.schema import VERSION_TABLE
 from dist_task_pipelines.ledger.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
+    version_table=VERSION_TABLE,
     transactional_ddl=False,
 )
 with context.begin_transaction():

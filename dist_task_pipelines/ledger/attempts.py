@@ -3,7 +3,7 @@
 A write takes rows for one chunk; how much goes into a chunk is the engine's choice.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from dist_task_pipelines.domain import json
-from dist_task_pipelines.domain.errors import LeaseLost
+from dist_task_pipelines.domain.errors import InvalidJson, LeaseLost
 from dist_task_pipelines.domain.flow import Flow, Task
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.state import may_be_called
@@ -19,19 +19,19 @@ from dist_task_pipelines.domain.status import LogAction, TaskStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.database import Database, insert_rows, reads, upsert_rows, writes
 from dist_task_pipelines.ledger.exceptions import SYSTEM, Failure, close_open, record_failures
+from dist_task_pipelines.ledger.owning import lock_batch, lock_owned, stretch_lease
 from dist_task_pipelines.ledger.records import Batch, Finish, Start, TaskRow
-from dist_task_pipelines.ledger.settling import (
-    lock_owned,
-    log_row,
-    release,
-    settlements,
+from dist_task_pipelines.ledger.settling import log_row, release_idle
+from dist_task_pipelines.ledger.task_rows import (
+    error_columns,
+    grant_columns,
+    new_task,
     state_of,
     task_states,
 )
 from dist_task_pipelines.ledger.types import AnyRow
 
 _task = tables.task.c
-_batch = tables.batch.c
 _exception = tables.exception.c
 
 DETAILS_LIMIT = 4096  # bytes of a log row's details
@@ -90,35 +90,22 @@ class AttemptStore:
             LeaseLost: the batch has ended.
         """
         now = self.database.clock.now()
-        if not self._stretch(connection, batch, now + timedelta(seconds=task.timeout + lease)):
+        held = lock_batch(connection, batch.id)
+        if held.ended_at:
+            raise LeaseLost(f"batch {batch.id} has ended; its transactions were handed back")
+        stretch_lease(connection, held, now + timedelta(seconds=task.timeout + lease))
+        if held.stop_requested:
             return set()
         rows = lock_owned(connection, batch.id, [start.seq for start in starts])
+        release_idle(connection, flow, [row for row in rows if row.cancel_requested], now)
         states = task_states(connection, [row.seq for row in rows])
-        self._honour_cancels(connection, flow, rows, states, now)
         free = {
             row.seq: row
             for row in rows
-            if not row.cancel_requested
-            and may_be_called(flow, task.id, states.get(row.seq, {}), now)
+            if not row.cancel_requested and may_be_called(flow, task.id, states[row.seq], now)
         }
-        going = [start for start in starts if start.seq in free]
-        numbers = self._begin(connection, task, going, now)
-        insert_rows(
-            connection,
-            tables.log,
-            [
-                log_row(
-                    free[start.seq],
-                    LogAction.START if numbers[start.seq] == 1 else LogAction.RETRY,
-                    f"calling {task.name}",
-                    now,
-                    task_id=task.id,
-                    run_id=batch.run_id,
-                    attempt=numbers[start.seq],
-                )
-                for start in going
-            ],
-        )
+        going = [(free[start.seq], start) for start in starts if start.seq in free]
+        self._begin(connection, batch, task, going, now)
         return set(free)
 
     @writes
@@ -132,21 +119,23 @@ class AttemptStore:
     ) -> set[int]:
         """Record how attempts ended, their exceptions and grants, and settle what is done.
 
+        An end that was recorded already is left as it is, so that whoever does not know whether
+        a record was kept may write it again.
+
         Returns:
-            the seqs written: those that the batch still owns.
+            the seqs written: those that the batch still owns, their call under way.
         """
         now = self.database.clock.now()
-        rows = {
-            row.seq: row
-            for row in lock_owned(connection, batch.id, [finish.seq for finish in finishes])
-        }
-        ours = [finish for finish in finishes if finish.seq in rows]
-        if not ours:
+        if lock_batch(connection, batch.id).ended_at:
             return set()
-        numbers = _attempts(connection, list(rows), task.id)
-        self._end(connection, task, ours, now)
+        locked = lock_owned(connection, batch.id, [finish.seq for finish in finishes])
+        numbers = _under_way(connection, [row.seq for row in locked], task.id)
+        rows = {row.seq: row for row in locked if row.seq in numbers}
+        ours = [finish for finish in finishes if finish.seq in rows]
+        self._end(connection, task, [(rows[finish.seq], finish) for finish in ours], now)
         record_failures(connection, flow, task, [_failure(f) for f in ours if _failed(f)], now)
-        close_open(connection, [f.seq for f in ours if not _failed(f)], task.id, by=SYSTEM, now=now)
+        done = [finish.seq for finish in ours if not _failed(finish)]
+        close_open(connection, done, task.id, by=SYSTEM, now=now)
         insert_rows(
             connection,
             tables.log,
@@ -159,57 +148,37 @@ class AttemptStore:
                     task_id=task.id,
                     details=_details(finish),
                     run_id=batch.run_id,
-                    attempt=numbers.get(finish.seq, 0),
+                    attempt=numbers[finish.seq],
                 )
                 for finish in ours
             ],
         )
-        self._release_idle(connection, flow, list(rows.values()), now)
+        release_idle(connection, flow, list(rows.values()), now)
         return set(rows)
 
-    def _stretch(self, connection: Connection, batch: Batch, until: datetime) -> bool:
-        query = sa.select(_batch.lease_expires_at, _batch.stop_requested, _batch.ended_at)
-        row = connection.execute(query.where(_batch.id == batch.id).with_for_update()).one()
-        if row.ended_at:
-            raise LeaseLost(f"batch {batch.id} has ended; its transactions were handed back")
-        if row.lease_expires_at < until:
-            connection.execute(
-                sa.update(tables.batch).where(_batch.id == batch.id).values(lease_expires_at=until)
-            )
-        return not row.stop_requested
-
-    def _honour_cancels(
+    def _begin(
         self,
         connection: Connection,
-        flow: Flow,
-        rows: Sequence[AnyRow],
-        states: Mapping[int, Any],
+        batch: Batch,
+        task: Task,
+        starts: Sequence[tuple[AnyRow, Start]],
         now: datetime,
     ) -> None:
-        cancelled = [row for row in rows if row.cancel_requested]
-        settled = settlements(flow, cancelled, dict(states), now)
-        idle = [row for row in cancelled if settled[row.seq].is_idle(now)]
-        release(connection, idle, settled, now)
-
-    def _begin(
-        self, connection: Connection, task: Task, starts: Sequence[Start], now: datetime
-    ) -> dict[int, int]:
-        seqs = [start.seq for start in starts]
-        before = _attempts(connection, seqs, task.id)
-        numbers = {seq: before.get(seq, 0) + 1 for seq in seqs}
+        before = _attempts(connection, [row.seq for row, _ in starts], task.id)
+        numbers = {row.seq: before.get(row.seq, 0) + 1 for row, _ in starts}
         upsert_rows(
             connection,
             tables.task,
             [
                 {
-                    **_identity(start.seq, task, start.idempotency_key),
-                    "status": TaskStatus.RUNNING,
-                    "attempts": numbers[start.seq],
+                    **new_task(row, task, TaskStatus.RUNNING),
+                    "attempts": numbers[row.seq],
                     "request": start.request,
                     "input_data": start.input_data,
                     "started_at": now,
+                    "completed_at": None,
                 }
-                for start in starts
+                for row, start in starts
             ],
             replace=[
                 "status",
@@ -223,73 +192,59 @@ class AttemptStore:
                 "completed_at",
             ],
         )
-        return numbers
-
-    def _end(
-        self, connection: Connection, task: Task, finishes: Sequence[Finish], now: datetime
-    ) -> None:
-        upsert_rows(
+        insert_rows(
             connection,
-            tables.task,
-            [_ended(finish, task, now) for finish in finishes],
-            replace=[
-                "status",
-                "granted_by",
-                "grant_due_at",
-                "output_data",
-                "applied",
-                "error_type",
-                "error_code",
-                "error_message",
-                "error_stack",
-                "completed_at",
+            tables.log,
+            [
+                log_row(
+                    row,
+                    LogAction.START if numbers[row.seq] == 1 else LogAction.RETRY,
+                    f"calling {task.name}",
+                    now,
+                    task_id=task.id,
+                    run_id=batch.run_id,
+                    attempt=numbers[row.seq],
+                )
+                for row, _ in starts
             ],
         )
 
-    def _release_idle(
-        self, connection: Connection, flow: Flow, rows: Sequence[AnyRow], now: datetime
+    def _end(
+        self,
+        connection: Connection,
+        task: Task,
+        finishes: Sequence[tuple[AnyRow, Finish]],
+        now: datetime,
     ) -> None:
-        states = task_states(connection, [row.seq for row in rows])
-        settled = settlements(flow, rows, states, now)
-        release(connection, [row for row in rows if settled[row.seq].is_idle(now)], settled, now)
+        changes = {row.seq: _ended(finish, now) for row, finish in finishes}
+        rows = [
+            {**new_task(row, task, TaskStatus.RUNNING), **changes[row.seq]} for row, _ in finishes
+        ]
+        replace = [name for change in list(changes.values())[:1] for name in change]
+        upsert_rows(connection, tables.task, rows, replace=replace)
 
 
-def _identity(seq: int, task: Task, key: str) -> dict[str, Any]:
+def _ended(finish: Finish, now: datetime) -> dict[str, Any]:
+    outcome = finish.outcome
     return {
-        "seq": seq,
-        "task_id": task.id,
-        "name": task.name,
-        "type": task.type,
-        "attempts": 0,
-        "max_retry": task.retry.max_attempts,
-        "granted_by": None,
-        "grant_due_at": None,
-        "handled": False,
-        "idempotency_key": key,
-        "completed_at": None,
-    }
-
-
-def _ended(finish: Finish, task: Task, now: datetime) -> dict[str, Any]:
-    outcome, verdict = finish.outcome, finish.verdict
-    error = outcome.error
-    return {
-        **_identity(finish.seq, task, ""),
-        "status": verdict.status,
-        "granted_by": verdict.grant.by if verdict.grant else None,
-        "grant_due_at": verdict.grant.due_at if verdict.grant else None,
+        "status": finish.verdict.status,
+        **grant_columns(finish.verdict.grant),
+        **error_columns(outcome.error),
         "output_data": outcome.output if outcome.succeeded else None,
         "applied": outcome.applied,
-        "error_type": error.type if error else None,
-        "error_code": error.code if error else None,
-        "error_message": error.message if error else None,
-        "error_stack": error.stack if error else None,
         "completed_at": now,
     }
 
 
 def _attempts(connection: Connection, seqs: Sequence[int], task_id: str) -> dict[int, int]:
     query = sa.select(_task.seq, _task.attempts)
+    rows = connection.execute(query.where(_task.seq.in_(seqs), _task.task_id == task_id))
+    return {row.seq: row.attempts for row in rows}
+
+
+def _under_way(connection: Connection, seqs: Sequence[int], task_id: str) -> dict[int, int]:
+    """The attempt numbers of those whose call is under way."""
+    query = sa.select(_task.seq, _task.attempts).where(_task.status == TaskStatus.RUNNING)
     rows = connection.execute(query.where(_task.seq.in_(seqs), _task.task_id == task_id))
     return {row.seq: row.attempts for row in rows}
 
@@ -313,7 +268,10 @@ def _summary(finish: Finish) -> str:
 
 
 def _details(finish: Finish) -> JsonObject:
-    details = finish.outcome.details
-    if len(json.dumps(details)) <= DETAILS_LIMIT:
-        return details
-    return {"omitted": f"details over {DETAILS_LIMIT} bytes"}
+    try:
+        size = len(json.dumps(finish.outcome.details))
+    except InvalidJson as error:
+        return {"omitted": str(error)}
+    if size > DETAILS_LIMIT:
+        return {"omitted": f"details of {size} bytes, the most is {DETAILS_LIMIT}"}
+    return finish.outcome.details

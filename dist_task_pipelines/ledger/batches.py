@@ -5,7 +5,8 @@ its id is the fencing token: a transaction names the batch that owns it, and who
 for another batch finds nothing to write to.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,29 +14,33 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from dist_task_pipelines.domain.errors import Conflict, LeaseLost, NotFound
-from dist_task_pipelines.domain.status import (
-    OperatorActionKind,
-    TransactionStatus,
-)
+from dist_task_pipelines.domain.outcome import TaskError
+from dist_task_pipelines.domain.status import OperatorActionKind, TransactionStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.audit import audit_row
 from dist_task_pipelines.ledger.database import Database, insert_rows, reads, writes
 from dist_task_pipelines.ledger.flows import FlowStore
 from dist_task_pipelines.ledger.granting import grant_failed_tasks
+from dist_task_pipelines.ledger.owning import (
+    insert_batch,
+    lock_batch,
+    lock_transactions,
+    stretch_lease,
+)
 from dist_task_pipelines.ledger.records import Batch, BatchEnd, LeftAlone, Member
 from dist_task_pipelines.ledger.recovery import fail_callable, recover_in_flight
-from dist_task_pipelines.ledger.settling import (
-    lock_transactions,
-    release,
-    settlements,
-    task_states,
-)
+from dist_task_pipelines.ledger.settling import release
 from dist_task_pipelines.ledger.types import AnyRow
 
 _transaction = tables.transaction.c
 _batch = tables.batch.c
 
 MAX_LEASE_LOSSES = 3  # then a person decides
+WORN_OUT = TaskError(
+    "WorkerLost",
+    f"the worker was lost {MAX_LEASE_LOSSES} times while it had this transaction; "
+    "look at the worker's logs, then retry",
+)
 
 
 class BatchStore:
@@ -55,7 +60,7 @@ class BatchStore:
             NotFound: there is no such batch.
             Conflict: another run has taken it, or it was handed back because no run came.
         """
-        row = self._lock(connection, batch_id)
+        row = lock_batch(connection, batch_id)
         if row.ended_at or row.started_at:
             state = f"ended ({row.end_reason})" if row.ended_at else "is being worked on"
             raise Conflict(
@@ -98,11 +103,11 @@ class BatchStore:
             connection, _transaction.seq.in_(seqs), _transaction.flow_id == flow_id
         )
         refused = {row.seq: reason for row in rows if (reason := _not_to_own(row))}
-        mine = [row for row in rows if row.seq not in refused]
-        granted = grant_failed_tasks(connection, flow, mine, now, run_id=run_id)
+        free = [row for row in rows if row.seq not in refused]
+        granted = grant_failed_tasks(connection, flow, free, now, run_id=run_id)
         refused |= granted.refused
-        mine = [row for row in mine if row.seq not in refused]
-        batch_id = self._insert(
+        mine = [row for row in free if row.seq not in refused]
+        batch_id = insert_batch(
             connection,
             flow_id,
             [row.seq for row in mine],
@@ -112,32 +117,15 @@ class BatchStore:
             worker=worker,
             started_at=now,
         )
-        connection.execute(
-            sa.update(tables.transaction)
-            .where(_transaction.seq.in_([row.seq for row in mine]))
-            .values(batch_id=batch_id, next_due_at=None, cancel_requested=False)
-        )
-        insert_rows(
-            connection,
-            tables.operator_action,
-            [
-                audit_row(
-                    actor,
-                    OperatorActionKind.RE_EXECUTE,
-                    f"transaction:{row.id}",
-                    f"run {run_id}",
-                    before={"status": row.status, "run_id": row.run_id},
-                    after={"granted": granted.tasks[row.seq], "run_id": run_id},
-                    now=now,
-                )
-                for row in mine
-                if granted.tasks.get(row.seq)
-            ],
-        )
+        trail = [
+            _re_execution(row, granted.tasks[row.seq], actor, run_id, now)
+            for row in mine
+            if granted.tasks[row.seq]
+        ]
+        insert_rows(connection, tables.operator_action, trail)
+        left = [LeftAlone(row.id, refused[row.seq]) for row in rows if row.seq in refused]
         batch = self._take(connection, batch_id, flow_id, run_id, now)
-        names = {row.seq: row.id for row in rows}
-        left = tuple(LeftAlone(names[seq], reason) for seq, reason in sorted(refused.items()))
-        return Batch(batch.id, batch.flow_id, batch.run_id, batch.members, left)
+        return replace(batch, left_alone=tuple(left))
 
     @reads
     def members(self, connection: Connection, batch_id: int) -> tuple[str, list[int]]:
@@ -168,14 +156,10 @@ class BatchStore:
         Raises:
             LeaseLost: the batch has ended.
         """
-        row = self._lock(connection, batch_id)
+        row = lock_batch(connection, batch_id)
         if row.ended_at:
             raise LeaseLost(f"batch {batch_id} has ended ({row.end_reason})")
-        until = self.database.clock.now() + timedelta(seconds=lease)
-        if row.lease_expires_at < until:
-            connection.execute(
-                sa.update(tables.batch).where(_batch.id == batch_id).values(lease_expires_at=until)
-            )
+        stretch_lease(connection, row, self.database.clock.now() + timedelta(seconds=lease))
         return bool(row.stop_requested)
 
     @writes
@@ -190,33 +174,33 @@ class BatchStore:
     @writes
     def end(self, connection: Connection, batch_id: int, reason: BatchEnd) -> None:
         """Settle what the batch still owns and let go of it. Ending an ended batch does nothing."""
-        row = self._lock(connection, batch_id)
+        row = lock_batch(connection, batch_id)
         if not row.ended_at:
             self._end(connection, row, BatchEnd.STOPPED if row.stop_requested else reason)
 
-    @writes
-    def expire(self, connection: Connection, limit: int = 20) -> list[int]:
-        """End batches whose lease has run out and hand their work back.
+    def expire(self, limit: int = 20) -> list[int]:
+        """End batches whose lease has run out and hand their work back, each in a transaction.
 
         Returns:
             the ids of the batches ended, at most `limit`.
         """
-        now = self.database.clock.now()
-        query = sa.select(tables.batch).where(
-            _batch.ended_at.is_(None), _batch.lease_expires_at < now
-        )
-        rows = connection.execute(query.order_by(_batch.id).limit(limit).with_for_update()).all()
-        for row in rows:
-            stopped = BatchEnd.STOPPED if row.stop_requested else BatchEnd.LOST
-            self._end(connection, row, stopped if row.started_at else BatchEnd.SUPERSEDED)
-        return [row.id for row in rows]
+        ended: list[int] = []
+        while len(ended) < limit and (batch_id := self._expire_one()) is not None:
+            ended.append(batch_id)
+        return ended
 
-    def _lock(self, connection: Connection, batch_id: int) -> AnyRow:
-        query = sa.select(tables.batch).where(_batch.id == batch_id).with_for_update()
-        row = connection.execute(query).first()
+    @writes
+    def _expire_one(self, connection: Connection) -> int | None:
+        query = sa.select(tables.batch).where(
+            _batch.ended_at.is_(None), _batch.lease_expires_at < self.database.clock.now()
+        )
+        oldest = query.order_by(_batch.id).limit(1).with_for_update(skip_locked=True)
+        row = connection.execute(oldest).first()
         if row is None:
-            raise NotFound("batch", batch_id)
-        return row
+            return None
+        stopped = BatchEnd.STOPPED if row.stop_requested else BatchEnd.LOST
+        self._end(connection, row, stopped if row.started_at else BatchEnd.SUPERSEDED)
+        return int(row.id)
 
     def _take(
         self, connection: Connection, batch_id: int, flow_id: str, run_id: str, now: datetime
@@ -238,30 +222,6 @@ class BatchStore:
         members = tuple(Member(row.seq, row.id, row.params) for row in rows)
         return Batch(batch_id, flow_id, run_id, members)
 
-    def _insert(
-        self,
-        connection: Connection,
-        flow_id: str,
-        seqs: Collection[int],
-        now: datetime,
-        *,
-        lease: float,
-        **columns: Any,
-    ) -> int:
-        result = connection.execute(
-            sa.insert(tables.batch).values(
-                flow_id=flow_id,
-                members=sorted(seqs),
-                size=len(seqs),
-                lease_expires_at=now + timedelta(seconds=lease),
-                stop_requested=False,
-                dispatched_at=now,
-                **columns,
-            )
-        )
-        assert result.inserted_primary_key
-        return int(result.inserted_primary_key[0])
-
     def _end(self, connection: Connection, batch: AnyRow, reason: BatchEnd) -> None:
         now = self.database.clock.now()
         connection.execute(
@@ -274,20 +234,18 @@ class BatchStore:
             return
         flow = self._flows.load_within(connection, batch.flow_id)
         losses = int(reason in (BatchEnd.ERROR, BatchEnd.LOST))
-        worn = {row.seq for row in rows if row.lease_losses + losses >= MAX_LEASE_LOSSES}
-        recover_in_flight(connection, flow, rows, now, worn_out=worn, run_id=batch.run_id)
-        if reason is BatchEnd.STOPPED:
-            fail_callable(
-                connection, flow, rows, now, error_type="Stopped", message=_stopped(batch)
-            )
-        else:
-            tired = [row for row in rows if row.seq in worn and losses]
-            fail_callable(
-                connection, flow, tired, now, error_type="WorkerLost", message=_worn_out()
-            )
-        states = task_states(connection, [row.seq for row in rows])
-        settled = settlements(flow, rows, states, now)
-        release(connection, rows, settled, now, losses=losses)
+        error = _stopped(batch) if reason is BatchEnd.STOPPED else WORN_OUT
+        worn = [row for row in rows if reason is BatchEnd.STOPPED or _is_worn(row, losses)]
+        cancelled = [row for row in rows if row.cancel_requested]
+        for_person = {row.seq for row in [*worn, *cancelled]}
+        recover_in_flight(connection, flow, rows, now, for_person=for_person, run_id=batch.run_id)
+        going = [row for row in worn if not row.cancel_requested]
+        fail_callable(connection, flow, going, now, error)
+        release(connection, flow, rows, now, losses=losses)
+
+
+def _is_worn(row: AnyRow, losses: int) -> bool:
+    return losses > 0 and row.lease_losses + losses >= MAX_LEASE_LOSSES
 
 
 def _not_to_own(row: AnyRow) -> str | None:
@@ -298,12 +256,22 @@ def _not_to_own(row: AnyRow) -> str | None:
     return None
 
 
-def _stopped(batch: AnyRow) -> str:
-    return f"run {batch.run_id} was terminated before this task was called; retry it to go on"
+def _stopped(batch: AnyRow) -> TaskError:
+    return TaskError(
+        "Stopped",
+        f"run {batch.run_id} was terminated before this task was called; retry it to go on",
+    )
 
 
-def _worn_out() -> str:
-    return (
-        f"the worker was lost {MAX_LEASE_LOSSES} times while it had this transaction; "
-        "look at the worker's logs, then retry"
+def _re_execution(
+    row: AnyRow, granted: Sequence[str], actor: str, run_id: str, now: datetime
+) -> dict[str, Any]:
+    return audit_row(
+        actor,
+        OperatorActionKind.RE_EXECUTE,
+        f"transaction:{row.id}",
+        f"run {run_id}",
+        before={"status": row.status, "run_id": row.run_id},
+        after={"granted": granted, "run_id": run_id},
+        now=now,
     )

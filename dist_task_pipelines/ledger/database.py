@@ -4,6 +4,7 @@ What differs between SQLite and MySQL stands here and in `types.py`, nowhere els
 """
 
 import functools
+import hashlib
 import sqlite3
 import threading
 import time
@@ -19,12 +20,16 @@ from sqlalchemy.exc import (
     ArgumentError,
     DataError,
     DBAPIError,
-    IntegrityError,
     InterfaceError,
     OperationalError,
+    StatementError,
+    TimeoutError,
 )
+from sqlalchemy.pool import NullPool
 
+from dist_task_pipelines.domain.clock import Clock, SystemClock
 from dist_task_pipelines.domain.errors import (
+    DistTaskError,
     Fault,
     InvalidConfiguration,
     LedgerUnavailable,
@@ -36,12 +41,18 @@ R = TypeVar("R")
 
 BUSY_TIMEOUT = 30  # seconds a SQLite writer waits for its turn
 WRITE_TRIES = 8
-ROWS_PER_STATEMENT = 500
+ROWS_PER_INSERT = 500
+ROWS_PER_UPDATE = 100  # at the most about 6 MB: two texts of 8,000 characters a row
+LEAST_PACKET = 16 * 2**20  # bytes that MySQL must take in one statement; MariaDB's default
 CLOCK_SYNC_INTERVAL = 60  # seconds between two looks at the database's clock
+MIGRATION_WAIT = 600  # seconds to wait for another process that migrates
 
 _MYSQL_TRY_AGAIN = {1205, 1213}  # lock wait timeout, deadlock
-_MYSQL_REFUSES_VALUE = {1153}  # a packet larger than max_allowed_packet
+_MYSQL_REFUSES_VALUE = {1366}  # not in the character set
 _MYSQL_CONNECTION_LOST = {2006, 2013, 2014, 2055, 1053, 1927}
+
+# What drivers raise for a value that they cannot even send.
+_REFUSED_BY_DRIVER = (DataError, InterfaceError, UnicodeEncodeError, OverflowError)
 
 
 class Raced(Exception):
@@ -53,16 +64,17 @@ class Database:
 
     Args:
         url: an SQLAlchemy URL, `sqlite:///...` or `mysql+pymysql://...`.
+        clock: tells the time; by default MySQL's own clock, for SQLite the machine's.
         pool_size: connections kept open.
 
     Raises:
         InvalidConfiguration: the URL is malformed or names another kind of database.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+    def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 8) -> None:
         self.engine = _create_engine(url, pool_size)
         self._writer = self.engine.execution_options(ledger_writes=True)
-        self.clock = DatabaseClock(self)
+        self.clock: Clock = clock or (DatabaseClock(self) if self.is_mysql else SystemClock())
 
     @property
     def display_url(self) -> str:
@@ -76,10 +88,11 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading: one consistent transaction, never committed.
+        """A connection for reading, never committed.
 
         Raises:
             LedgerUnavailable: the database cannot be reached.
+            RowRefused: it cannot take one of the values asked for.
         """
         with self._translated(), self.engine.connect() as connection:
             yield connection
@@ -92,14 +105,16 @@ class Database:
 
         Raises:
             LedgerUnavailable: the database cannot be reached, or the commit's answer was lost.
+            RowRefused: it cannot take one of the values.
         """
-        for left in reversed(range(WRITE_TRIES)):
-            try:
-                return self._write_once(work)
-            except (DBAPIError, Raced) as error:
-                if not left or not _worth_repeating(error):
-                    raise self._translate(error) from error
-                time.sleep(0.01 * 2 ** (WRITE_TRIES - left))
+        with self._translated():
+            for left in reversed(range(WRITE_TRIES)):
+                try:
+                    return self._write_once(work)
+                except (DBAPIError, Raced) as error:
+                    if not left or not _worth_repeating(error):
+                        raise
+                    time.sleep(0.01 * 2 ** (WRITE_TRIES - left))
         raise AssertionError("unreachable")
 
     def _write_once(self, work: Callable[[Connection], R]) -> R:
@@ -107,26 +122,91 @@ class Database:
             result = work(connection)
             try:
                 connection.commit()
-            except OperationalError as error:
+            except DBAPIError as error:
                 if _connection_lost(error):
                     raise self._translate(error) from error
                 raise
             return result
 
+    def check_limits(self) -> None:
+        """Refuse a MySQL server that cannot take the ledger's larger statements.
+
+        It would hang up on them, which looks like a server that went away.
+
+        Raises:
+            LedgerUnavailable: it cannot, or cannot be reached.
+        """
+        if not self.is_mysql:
+            return
+        with self.read() as connection:
+            most = connection.scalar(sa.text("SELECT @@max_allowed_packet"))
+        if most < LEAST_PACKET:
+            raise LedgerUnavailable(
+                f"the ledger {self.display_url} takes statements of at most {most} bytes; "
+                f"set max_allowed_packet to {LEAST_PACKET} or more on the server"
+            )
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """A connection for migrating, which one process at a time gets; committed at the end.
+
+        Raises:
+            LedgerUnavailable: the database cannot be reached, or another process migrates it
+                for longer than MIGRATION_WAIT.
+        """
+        with self._translated(), self._writer.connect() as connection:
+            if not self.is_mysql:  # its writing transaction, DDL included, keeps others out
+                yield connection
+                connection.commit()
+                return
+            digest = hashlib.sha256((self.engine.url.database or "").encode()).hexdigest()
+            name = f"dist_task_{digest[:32]}"  # names of locks are the whole server's
+            if not connection.scalar(sa.select(sa.func.get_lock(name, MIGRATION_WAIT))):
+                raise LedgerUnavailable(
+                    f"another process has been migrating the ledger {self.display_url} for "
+                    f"{MIGRATION_WAIT} seconds; end it, then migrate again"
+                )
+            try:
+                yield connection
+                connection.commit()
+            finally:
+                connection.rollback()
+                connection.scalar(sa.select(sa.func.release_lock(name)))
+
+    def clock_offset(self) -> timedelta:
+        """How far MySQL's clock is ahead of this machine's, asked on a connection of its own.
+
+        The pool's may all be in the hands of callers who wait for the time.
+
+        Raises:
+            LedgerUnavailable: the database cannot be reached.
+        """
+        engine = sa.create_engine(self.engine.url, poolclass=NullPool)
+        with self._translated(), engine.connect() as connection:
+            before = datetime.now(UTC)
+            there: datetime = connection.scalars(sa.select(sa.func.utc_timestamp(6))).one()
+            after = datetime.now(UTC)
+        return there.replace(tzinfo=UTC) - (before + (after - before) / 2)
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
-            raise self._translate(error) from error
+        except Exception as error:
+            translated = self._translate(error)
+            if translated is error:
+                raise
+            raise translated from error
 
     def _translate(self, error: Exception) -> Exception:
-        if isinstance(error, DataError | InterfaceError) or _code(error) in _MYSQL_REFUSES_VALUE:
-            return RowRefused(f"the ledger's database refuses a value: {error.__cause__ or error}")
-        if not isinstance(error, OperationalError):
+        if _refuses_value(error):
+            cause = getattr(error, "orig", None) or error
+            return RowRefused(f"the ledger's database refuses a value: {cause}")
+        if not isinstance(error, OperationalError | InterfaceError | TimeoutError | Raced):
             return error
         return LedgerUnavailable(
-            f"the ledger's database {self.display_url} cannot be used: {error.orig}; "
+            f"the ledger's database {self.display_url} cannot be used: "
+            f"{getattr(error, 'orig', None) or error}; "
             "check that it is running and that `database.url` is right"
         )
 
@@ -136,7 +216,7 @@ class Database:
 
 
 class DatabaseClock:
-    """The time by the database's clock, so that every host agrees on it."""
+    """The time by MySQL's clock, so that every host agrees on it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -146,8 +226,10 @@ class DatabaseClock:
 
     def now(self) -> datetime:
         """The present moment, aware, in UTC."""
-        if self._database.is_mysql and self._is_stale():
-            self._sync()
+        if self._is_stale():
+            with self._lock:
+                if self._is_stale():
+                    self._sync()
         return datetime.now(UTC) + self._offset
 
     def _is_stale(self) -> bool:
@@ -155,15 +237,8 @@ class DatabaseClock:
         return since is None or time.monotonic() - since > CLOCK_SYNC_INTERVAL
 
     def _sync(self) -> None:
-        with self._lock:
-            if not self._is_stale():
-                return
-            with self._database.read() as connection:
-                local = datetime.now(UTC)
-                there = connection.scalar(sa.select(sa.func.utc_timestamp(6)))
-            if there is not None:
-                self._offset = there.replace(tzinfo=UTC) - local
-            self._synced_at = time.monotonic()
+        self._offset = self._database.clock_offset()
+        self._synced_at = time.monotonic()
 
 
 class Store(Protocol):
@@ -201,8 +276,8 @@ def writes(
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows: one statement for each ROWS_PER_STATEMENT of them."""
-    for chunk in chunks(rows, ROWS_PER_STATEMENT):
+    """Insert rows: one statement for each ROWS_PER_INSERT of them."""
+    for chunk in chunks(rows, ROWS_PER_INSERT):
         connection.execute(sa.insert(table), chunk)
 
 
@@ -215,7 +290,7 @@ def upsert_rows(
     add: Iterable[str] = (),
 ) -> None:
     """Insert rows, or where the key stands already replace or add to the named columns."""
-    for chunk in chunks(rows, ROWS_PER_STATEMENT):
+    for chunk in chunks(rows, ROWS_PER_INSERT):
         connection.execute(_upsert(connection, table, replace, add), chunk)
 
 
@@ -243,7 +318,7 @@ def update_rows(
     Every row names the same columns. A column with one value for the whole chunk is set
     plainly, another by a CASE over the key.
     """
-    for chunk in chunks(rows, ROWS_PER_STATEMENT):
+    for chunk in chunks(rows, ROWS_PER_UPDATE):
         column = table.c[key]
         names = [name for name in chunk[0] if name != key]
         values = {name: _by_key(table.c[name], column, chunk) for name in names}
@@ -269,13 +344,12 @@ def _create_engine(url: str, pool_size: int) -> Engine:
     try:
         parsed = sa.make_url(url)
     except ArgumentError:
-        raise InvalidConfiguration(
-            [Fault("database.url", "is not a database URL, e.g. sqlite:///ledger.db")]
-        ) from None
-    backend = parsed.get_backend_name()
-    if backend == "sqlite":
+        raise _wrong_url("is not a database URL, e.g. sqlite:////var/lib/ledger.db") from None
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        if parsed.database in (None, "", ":memory:"):
+            raise _wrong_url("names no file; a ledger in memory would be lost with its process")
         return _sqlite_engine(parsed, pool_size)
-    if backend in ("mysql", "mariadb"):
+    if parsed.drivername in ("mysql+pymysql", "mariadb+pymysql"):
         return sa.create_engine(
             parsed,
             isolation_level="READ COMMITTED",
@@ -283,15 +357,23 @@ def _create_engine(url: str, pool_size: int) -> Engine:
             max_overflow=pool_size,
             pool_pre_ping=True,
             pool_recycle=1800,
+            hide_parameters=True,
+            connect_args={"sql_mode": "TRADITIONAL"},  # an error for what would be cut silently
         )
-    raise InvalidConfiguration(
-        [Fault("database.url", f"{backend!r} is not supported; use sqlite or mysql+pymysql")]
-    )
+    raise _wrong_url(f"{parsed.drivername!r} is not supported; use sqlite or mysql+pymysql")
+
+
+def _wrong_url(message: str) -> InvalidConfiguration:
+    return InvalidConfiguration([Fault("database.url", message)])
 
 
 def _sqlite_engine(url: sa.URL, pool_size: int) -> Engine:
     engine = sa.create_engine(
-        url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": BUSY_TIMEOUT}
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_TIMEOUT},
     )
 
     @event.listens_for(engine, "connect")
@@ -308,12 +390,18 @@ def _sqlite_engine(url: sa.URL, pool_size: int) -> Engine:
     return engine
 
 
-def _worth_repeating(error: Exception) -> bool:
+def _worth_repeating(error: DBAPIError | Raced) -> bool:
     if isinstance(error, Raced):
         return True
-    if isinstance(error, IntegrityError) or not isinstance(error, OperationalError):
-        return False
     return _connection_lost(error) or _code(error) in _MYSQL_TRY_AGAIN or _is_busy(error)
+
+
+def _refuses_value(error: Exception) -> bool:
+    if isinstance(error, DBAPIError) and _connection_lost(error):
+        return False
+    if isinstance(error, _REFUSED_BY_DRIVER) or _code(error) in _MYSQL_REFUSES_VALUE:
+        return True
+    return isinstance(error, StatementError) and isinstance(error.orig, DistTaskError)
 
 
 def _connection_lost(error: DBAPIError) -> bool:

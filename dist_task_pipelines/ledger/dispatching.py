@@ -1,9 +1,10 @@
 """Dispatch: what may be called becomes batches, oldest first, fair between flows."""
 
 import heapq
+import itertools
 from collections import Counter
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +12,8 @@ from sqlalchemy import Connection
 
 from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger import tables
-from dist_task_pipelines.ledger.database import Database, writes
+from dist_task_pipelines.ledger.database import Database, reads, writes
+from dist_task_pipelines.ledger.owning import insert_batch
 from dist_task_pipelines.ledger.records import DispatchedBatch, DispatchLimits
 from dist_task_pipelines.ledger.types import AnyRow
 
@@ -67,6 +69,27 @@ class Dispatcher:
                 heapq.heappush(waiting, (head, flow_id))
         return dispatched
 
+    @reads
+    def waiting(
+        self, connection: Connection, *, status: TransactionStatus, flow_ids: Collection[str]
+    ) -> list[DispatchedBatch]:
+        """The batches dispatched for `status` and these flows that no run has taken yet, by id."""
+        alone = sa.and_(_batch.size == 1, _transaction.batch_id == _batch.id)
+        query = (
+            sa.select(tables.batch, _transaction.id.label("transaction_id"))
+            .outerjoin(tables.transaction, alone)
+            .where(
+                _batch.ended_at.is_(None),
+                _batch.flow_id.in_(flow_ids),
+                _batch.started_at.is_(None),
+                _batch.picked_status == status,
+            )
+        )
+        return [
+            DispatchedBatch(row.id, row.flow_id, row.size, row.transaction_id, row.parent_run_id)
+            for row in connection.execute(query.order_by(_batch.id))
+        ]
+
     def _make(
         self,
         connection: Connection,
@@ -75,38 +98,24 @@ class Dispatcher:
         flow_id: str,
         now: datetime,
     ) -> DispatchedBatch | None:
-        picked = _bounded(_due(connection, status, flow_id, now, limits), limits)
-        seqs = sorted(row.seq for row in picked)
-        result = connection.execute(
-            sa.insert(tables.batch).values(
-                flow_id=flow_id,
-                members=seqs,
-                size=len(seqs),
-                parent_run_id=picked[0].run_id if len(picked) == 1 else None,
-                lease_expires_at=now + timedelta(seconds=limits.start_timeout),
-                stop_requested=False,
-                dispatched_at=now,
-            )
-        )
-        assert result.inserted_primary_key
-        batch_id = int(result.inserted_primary_key[0])
-        claimed = connection.execute(
-            sa.update(tables.transaction)
-            .where(
-                _transaction.seq.in_(seqs),
-                _transaction.status == status,
-                _transaction.next_due_at <= now,
-            )
-            .values(batch_id=batch_id, next_due_at=None)
-        )
-        if claimed.rowcount == 0:  # all were cancelled a moment ago
-            connection.execute(sa.delete(tables.batch).where(_batch.id == batch_id))
+        due = _due(connection, status, flow_id, now, limits)
+        if not due:  # others hold them locked at this moment
             return None
+        picked = _bounded(due, limits)
         alone = picked[0] if len(picked) == 1 else None
+        batch_id = insert_batch(
+            connection,
+            flow_id,
+            [row.seq for row in picked],
+            now,
+            lease=limits.start_timeout,
+            parent_run_id=alone.run_id if alone else None,
+            picked_status=status,
+        )
         return DispatchedBatch(
             id=batch_id,
             flow_id=flow_id,
-            size=len(seqs),
+            size=len(picked),
             transaction_id=alone.id if alone else None,
             parent_run_id=alone.run_id if alone else None,
         )
@@ -148,20 +157,15 @@ def _due(
         _transaction.lease_losses,
     )
     query = sa.select(*columns).where(_is_due(status, flow_id, now))
-    return connection.execute(
-        query.order_by(_transaction.next_due_at, _transaction.seq).limit(limits.max_batch)
-    ).all()
+    oldest = query.order_by(_transaction.next_due_at, _transaction.seq).limit(limits.max_batch)
+    return connection.execute(oldest.with_for_update(skip_locked=True)).all()
 
 
 def _bounded(rows: Sequence[AnyRow], limits: DispatchLimits) -> Sequence[AnyRow]:
     """The first transaction, and those behind it that fit; one that lost its worker goes alone."""
     if rows[0].lease_losses:
         return rows[:1]
-    picked, size = [rows[0]], rows[0].params_bytes
-    for row in rows[1:]:
-        size += row.params_bytes
-        if size > limits.max_batch_bytes:
-            break
-        if not row.lease_losses:
-            picked.append(row)
-    return picked
+    healthy = [row for row in rows if not row.lease_losses]
+    sizes = itertools.accumulate(row.params_bytes for row in healthy)
+    fitting = sum(size <= limits.max_batch_bytes for size in sizes)
+    return healthy[: max(fitting, 1)]

@@ -17,7 +17,7 @@ from dist_task_pipelines.domain.status import GrantedBy, RetryStrategy
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.database import Database, insert_rows, reads, update_rows
 from dist_task_pipelines.ledger.records import ExceptionRecord
-from dist_task_pipelines.ledger.types import AnyRow
+from dist_task_pipelines.ledger.types import AnyRow, is_key
 
 _exception = tables.exception.c
 SYSTEM = "system"  # who closes an exception when the task succeeds after all
@@ -45,7 +45,8 @@ class ExceptionStore:
         Raises:
             NotFound: nothing has that id.
         """
-        row = connection.execute(_with_transaction().where(_exception.id == identifier)).first()
+        query = _with_transaction().where(_exception.id == identifier)
+        row = connection.execute(query).first() if is_key(identifier) else None
         if row is None:
             raise NotFound("exception", identifier)
         return _record(row)
@@ -64,7 +65,7 @@ class ExceptionStore:
         """Newest first, at most `limit`; `before` is the last id of the page before."""
         query = _with_transaction()
         if handled is not None:
-            query = query.where(_exception.handled.is_(handled))
+            query = query.where(_exception.handled == handled)
         if flow_id is not None:
             query = query.where(_exception.flow_id == flow_id)
         if transaction_id is not None:

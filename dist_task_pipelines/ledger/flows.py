@@ -16,10 +16,12 @@ from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.database import Database, Raced, reads, writes
 from dist_task_pipelines.ledger.records import FlowRecord
-from dist_task_pipelines.ledger.types import AnyRow
+from dist_task_pipelines.ledger.types import AnyRow, is_storable
 
 _flow = tables.flow.c
-UNSETTLED = (TransactionStatus.PENDING, TransactionStatus.RUNNING)
+
+# A failed transaction may be retried, and its run re-executed.
+MAY_GO_ON = (TransactionStatus.PENDING, TransactionStatus.RUNNING, TransactionStatus.FAILED)
 
 
 class FlowStore:
@@ -104,7 +106,9 @@ class FlowStore:
         by_id = sa.select(tables.flow).where(_flow.id == reference, present)
         by_name = sa.select(tables.flow).where(_flow.name == reference, present)
         newest = by_name.order_by(_flow.is_active.desc(), _flow.version.desc()).limit(1)
-        row = connection.execute(by_id).first() or connection.execute(newest).first()
+        queries = (by_id, newest) if is_storable(reference) else ()
+        found = (connection.execute(query).first() for query in queries)
+        row = next((row for row in found if row), None)
         if row is None:
             raise NotFound("flow", reference)
         return _record(row)
@@ -137,9 +141,9 @@ class FlowStore:
 
     @reads
     def in_use(self, connection: Connection) -> list[FlowRecord]:
-        """The versions that need a job: active ones, and those with unsettled transactions."""
+        """The versions that need a job: active ones, and those whose transactions may go on."""
         rows = connection.execute(sa.select(tables.flow).order_by(_flow.id)).all()
-        return [_record(row) for row in rows if row.is_active or _unsettled(connection, row.id)]
+        return [_record(row) for row in rows if row.is_active or _may_go_on(connection, row.id)]
 
     @reads
     def revision(self, connection: Connection) -> str:
@@ -162,7 +166,7 @@ class FlowStore:
 
     def _get(self, connection: Connection, identifier: str, *, deleted: bool = False) -> FlowRecord:
         query = sa.select(tables.flow).where(_flow.id == identifier)
-        row = connection.execute(query).first()
+        row = connection.execute(query).first() if is_storable(identifier) else None
         if row is None or (row.deleted_at and not deleted):
             raise NotFound("flow", identifier)
         return _record(row)
@@ -187,11 +191,11 @@ class FlowStore:
         )
 
 
-def _unsettled(connection: Connection, identifier: str) -> bool:
+def _may_go_on(connection: Connection, identifier: str) -> bool:
     column = tables.transaction.c
     queries: Sequence[Any] = [
         sa.select(column.seq).where(column.status == status, column.flow_id == identifier).limit(1)
-        for status in UNSETTLED
+        for status in MAY_GO_ON
     ]
     return any(connection.scalar(query) is not None for query in queries)
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from dist_task_pipelines.domain.flow import Flow
-from dist_task_pipelines.domain.state import TaskState
+from dist_task_pipelines.domain.state import Grant, TaskState
 from dist_task_pipelines.domain.status import (
     GrantedBy,
     LogAction,
@@ -18,11 +17,9 @@ from dist_task_pipelines.domain.status import (
 )
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.database import insert_rows
-from dist_task_pipelines.ledger.settling import log_row, task_states
+from dist_task_pipelines.ledger.settling import log_row
+from dist_task_pipelines.ledger.task_rows import give_grant, task_states
 from dist_task_pipelines.ledger.types import AnyRow
-
-_task = tables.task.c
-_exception = tables.exception.c
 
 CALLABLE_AGAIN = (TaskStatus.FAILED, TaskStatus.UNKNOWN)
 
@@ -51,7 +48,7 @@ def grant_failed_tasks(
     tasks = {row.seq: _retryable(flow, states.get(row.seq, {})) for row in rows}
     for task in flow.tasks:
         seqs = [row.seq for row in rows if task.id in tasks[row.seq]]
-        give_grant(connection, seqs, task.id, now)
+        give_grant(connection, seqs, task.id, Grant(GrantedBy.PERSON, now))
     insert_rows(
         connection,
         tables.log,
@@ -67,26 +64,6 @@ def grant_failed_tasks(
         if row.status == TransactionStatus.FAILED and not tasks[row.seq]
     }
     return Granted(tasks, refused)
-
-
-def give_grant(connection: Connection, seqs: Sequence[int], task_id: str, now: datetime) -> None:
-    """Let the task be called once more, now."""
-    if not seqs:
-        return
-    connection.execute(
-        sa.update(tables.task)
-        .where(_task.seq.in_(seqs), _task.task_id == task_id)
-        .values(granted_by=GrantedBy.PERSON, grant_due_at=now)
-    )
-    connection.execute(
-        sa.update(tables.exception)
-        .where(
-            _exception.seq.in_(seqs),
-            _exception.task_id == task_id,
-            _exception.is_open.is_(True),
-        )
-        .values(retry_next_at=now)
-    )
 
 
 def why_not(flow: Flow, states: Mapping[str, TaskState]) -> str:

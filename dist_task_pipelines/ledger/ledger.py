@@ -5,6 +5,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from dist_task_pipelines.domain.clock import Clock
+from dist_task_pipelines.domain.errors import DistTaskError
 from dist_task_pipelines.domain.flow import Flow
 from dist_task_pipelines.ledger import schema, tables
 from dist_task_pipelines.ledger.attempts import AttemptStore
@@ -25,15 +26,22 @@ class Ledger:
     Args:
         url: an SQLAlchemy URL of SQLite or MySQL.
         build: makes the runnable flow of a stored version.
+        clock: tells the time; by default the database's clock.
 
     Raises:
         LedgerUnavailable: the database cannot be reached.
         LedgerOutOfStep: its schema is not the one this code needs.
     """
 
-    def __init__(self, url: str, build: Callable[[FlowRecord], Flow]) -> None:
-        self.database = Database(url)
-        schema.check(self.database)
+    def __init__(
+        self, url: str, build: Callable[[FlowRecord], Flow], *, clock: Clock | None = None
+    ) -> None:
+        self.database = Database(url, clock=clock)
+        try:
+            self.uuid = self._open()
+        except DistTaskError:
+            self.database.dispose()
+            raise
         self.flows = FlowStore(self.database, build)
         self.transactions = TransactionStore(self.database, self.flows)
         self.dispatcher = Dispatcher(self.database)
@@ -42,8 +50,6 @@ class Ledger:
         self.exceptions = ExceptionStore(self.database)
         self.operators = OperatorStore(self.database, self.flows)
         self.audit = AuditStore(self.database)
-        with self.database.read() as connection:
-            self.uuid = connection.scalars(sa.select(tables.ledger_identity.c.uuid)).one()
 
     @property
     def clock(self) -> Clock:
@@ -53,3 +59,9 @@ class Ledger:
     def close(self) -> None:
         """Close every connection."""
         self.database.dispose()
+
+    def _open(self) -> str:
+        schema.check(self.database)
+        with self.database.read() as connection:
+            identity: str = connection.scalars(sa.select(tables.ledger_identity.c.uuid)).one()
+            return identity

@@ -7,7 +7,9 @@ from sqlalchemy import Connection
 
 from dist_task_pipelines.domain.errors import Conflict, NotAllowed, NotFound
 from dist_task_pipelines.domain.json import JsonObject
+from dist_task_pipelines.domain.state import Grant
 from dist_task_pipelines.domain.status import (
+    GrantedBy,
     LogAction,
     OperatorActionKind,
     RetryStrategy,
@@ -18,15 +20,11 @@ from dist_task_pipelines.ledger.audit import audit_row
 from dist_task_pipelines.ledger.database import Database, insert_rows, writes
 from dist_task_pipelines.ledger.exceptions import close_open
 from dist_task_pipelines.ledger.flows import FlowStore
-from dist_task_pipelines.ledger.granting import give_grant, grant_failed_tasks
-from dist_task_pipelines.ledger.settling import (
-    lock_transactions,
-    log_row,
-    release,
-    settlements,
-    task_states,
-)
-from dist_task_pipelines.ledger.types import AnyRow
+from dist_task_pipelines.ledger.granting import grant_failed_tasks
+from dist_task_pipelines.ledger.owning import lock_transactions
+from dist_task_pipelines.ledger.settling import log_row, release
+from dist_task_pipelines.ledger.task_rows import give_grant, grant_columns
+from dist_task_pipelines.ledger.types import AnyRow, is_key, is_storable
 
 _transaction = tables.transaction.c
 _exception = tables.exception.c
@@ -104,7 +102,7 @@ class OperatorStore:
         if row.status == TransactionStatus.CANCELLED:
             raise NotAllowed(f"transaction {row.id!r} is cancelled")
         now = self.database.clock.now()
-        give_grant(connection, [row.seq], record.task_id, now)
+        give_grant(connection, [row.seq], record.task_id, Grant(GrantedBy.PERSON, now))
         self._log(
             connection,
             row,
@@ -142,7 +140,7 @@ class OperatorStore:
         connection.execute(
             sa.update(tables.task)
             .where(_task.seq == row.seq, _task.task_id == record.task_id)
-            .values(handled=True, granted_by=None, grant_due_at=None)
+            .values(handled=True, **grant_columns(None))
         )
         message = f"{actor}: {remark}" if remark else actor
         self._log(connection, row, LogAction.HANDLE, message, task_id=record.task_id, now=now)
@@ -185,7 +183,6 @@ class OperatorStore:
         self._log(connection, row, LogAction.CANCEL, reason or f"asked for by {actor}", now=now)
         status = TransactionStatus.RUNNING
         if row.batch_id is None:
-            self._take_back_grants(connection, row)
             self._settle(connection, self._lock(connection, transaction_id), now)
             status = TransactionStatus.CANCELLED
         self._audit(
@@ -199,15 +196,9 @@ class OperatorStore:
         )
         return status
 
-    def _take_back_grants(self, connection: Connection, row: AnyRow) -> None:
-        connection.execute(
-            sa.update(tables.task)
-            .where(_task.seq == row.seq)
-            .values(granted_by=None, grant_due_at=None)
-        )
-
     def _lock(self, connection: Connection, transaction_id: str) -> AnyRow:
-        rows = lock_transactions(connection, _transaction.id == transaction_id)
+        possible = is_storable(transaction_id)
+        rows = possible and lock_transactions(connection, _transaction.id == transaction_id)
         if not rows:
             raise NotFound("transaction", transaction_id)
         return rows[0]
@@ -227,7 +218,7 @@ class OperatorStore:
             .join(tables.exception, _exception.seq == _transaction.seq)
             .where(_exception.id == exception_id)
         )
-        transaction_id = connection.scalar(owner)
+        transaction_id = connection.scalar(owner) if is_key(exception_id) else None
         if transaction_id is None:
             raise NotFound("exception", exception_id)
         row = self._lock_free(connection, transaction_id)
@@ -239,8 +230,7 @@ class OperatorStore:
 
     def _settle(self, connection: Connection, row: AnyRow, now: datetime) -> None:
         flow = self._flows.load_within(connection, row.flow_id)
-        states = task_states(connection, [row.seq])
-        release(connection, [row], settlements(flow, [row], states, now), now)
+        release(connection, flow, [row], now)
 
     def _log(
         self,

@@ -1,6 +1,7 @@
 """The ledger's schema: bringing a database up to date, and refusing one that is not."""
 
 import uuid
+from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,10 +13,13 @@ from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.database import Database
 
 REVISION = "0001"  # the migration that this code needs; a test holds it against migrations/
+VERSION_TABLE = "ledger_version"  # Alembic's own name may stand for Dagster in the same database
 
 
 def migrate(database: Database, scripts: Path) -> None:
     """Apply every migration that is missing; give a new ledger its identity.
+
+    Several processes may do so at once: they take turns, and the later ones find it done.
 
     Args:
         scripts: the folder `migrations/`.
@@ -24,23 +28,22 @@ def migrate(database: Database, scripts: Path) -> None:
         LedgerUnavailable: the database cannot be reached.
         LedgerOutOfStep: it was migrated by a newer version of the platform.
     """
-    found = revision(database)
-    if found and found > REVISION:
-        raise LedgerOutOfStep(_ahead(database, found))
     config = Config()
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
-    with database.engine.connect() as connection:
+    with database.alone() as connection:
+        found = _revision(connection)
+        if found and found > REVISION:
+            raise LedgerOutOfStep(_ahead(database, found))
         config.attributes["connection"] = connection
         command.upgrade(config, REVISION)
-        connection.commit()
-    _identify(database)
+        _identify(connection, database.clock.now())
 
 
 def check(database: Database) -> None:
-    """Refuse a ledger whose schema is not the one this code needs.
+    """Refuse a ledger whose schema or server is not the one this code needs.
 
     Raises:
-        LedgerUnavailable: the database cannot be reached.
+        LedgerUnavailable: the database cannot be reached, or its server's limits are too low.
         LedgerOutOfStep: it is behind, ahead, or was never migrated.
     """
     found = revision(database)
@@ -52,15 +55,20 @@ def check(database: Database) -> None:
         )
     if found > REVISION:
         raise LedgerOutOfStep(_ahead(database, found))
+    database.check_limits()
 
 
 def revision(database: Database) -> str | None:
     """The newest migration applied; None for a database without a ledger."""
     with database.read() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return None
-        found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-        return found
+        return _revision(connection)
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found: str | None = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    return found
 
 
 def _ahead(database: Database, found: str) -> str:
@@ -70,10 +78,7 @@ def _ahead(database: Database, found: str) -> str:
     )
 
 
-def _identify(database: Database) -> None:
-    def work(connection: sa.Connection) -> None:
-        if connection.scalar(sa.select(tables.ledger_identity.c.id)) is None:
-            row = {"id": 1, "uuid": str(uuid.uuid4()), "created_at": database.clock.now()}
-            connection.execute(sa.insert(tables.ledger_identity), row)
-
-    database.write(work)
+def _identify(connection: sa.Connection, now: datetime) -> None:
+    if connection.scalar(sa.select(tables.ledger_identity.c.id)) is None:
+        row = {"id": 1, "uuid": str(uuid.uuid4()), "created_at": now}
+        connection.execute(sa.insert(tables.ledger_identity), row)

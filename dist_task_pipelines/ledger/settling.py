@@ -1,104 +1,72 @@
-"""What every writing store shares: locking transactions, reading their tasks, settling them.
-
-Lock order, the same everywhere: the batch's row, its transactions in key order, then their
-tasks, exceptions and statistics.
-"""
+"""Writing what transactions have come to: their status, their last log row, the statistics."""
 
 import bisect
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from dist_task_pipelines.domain.flow import Flow
-from dist_task_pipelines.domain.state import Grant, Settlement, TaskState, settle
-from dist_task_pipelines.domain.status import GrantedBy, LogAction, TaskStatus
+from dist_task_pipelines.domain.state import Settlement, settle
+from dist_task_pipelines.domain.status import LogAction, TransactionStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.database import insert_rows, update_rows, upsert_rows
+from dist_task_pipelines.ledger.task_rows import take_back_grants, task_states
 from dist_task_pipelines.ledger.types import AnyRow
 
-_transaction = tables.transaction.c
-_task = tables.task.c
-
 DURATION_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)  # seconds
-
-States = dict[int, dict[str, TaskState]]
-
-
-def lock_transactions(connection: Connection, *conditions: Any) -> Sequence[AnyRow]:
-    """Lock the transactions that match, in key order, and give their rows without params."""
-    columns = [column for column in tables.transaction.c if column.name != "params"]
-    query = sa.select(*columns).where(*conditions).order_by(_transaction.seq)
-    return connection.execute(query.with_for_update()).all()
-
-
-def lock_owned(connection: Connection, batch_id: int, seqs: Collection[int]) -> Sequence[AnyRow]:
-    """Lock those of the transactions that the batch still owns."""
-    return lock_transactions(
-        connection, _transaction.seq.in_(seqs), _transaction.batch_id == batch_id
-    )
-
-
-def task_states(connection: Connection, seqs: Collection[int]) -> States:
-    """The state of every started task of these transactions."""
-    states: States = defaultdict(dict)
-    query = sa.select(
-        _task.seq,
-        _task.task_id,
-        _task.status,
-        _task.granted_by,
-        _task.grant_due_at,
-        _task.handled,
-        _task.error_message,
-    ).where(_task.seq.in_(seqs))
-    for row in connection.execute(query):
-        states[row.seq][row.task_id] = state_of(row)
-    return states
-
-
-def state_of(row: AnyRow) -> TaskState:
-    """The state in a row of `dist_task`."""
-    grant = Grant(GrantedBy(row.granted_by), row.grant_due_at) if row.granted_by else None
-    return TaskState(TaskStatus(row.status), grant, row.handled, row.error_message or "")
-
-
-def settlements(
-    flow: Flow, rows: Iterable[AnyRow], states: States, now: datetime
-) -> dict[int, Settlement]:
-    """What each locked transaction has come to, by seq."""
-    return {
-        row.seq: settle(flow, states.get(row.seq, {}), now, cancel=row.cancel_requested)
-        for row in rows
-    }
 
 
 def release(
     connection: Connection,
+    flow: Flow,
     rows: Sequence[AnyRow],
-    settled: Mapping[int, Settlement],
     now: datetime,
     *,
     losses: int = 0,
 ) -> None:
     """Write what these locked transactions have come to, and free them of their owner.
 
-    A final one gets its `complete` log row and is counted in the statistics.
+    One that settled gets its `complete` log row and is counted in the statistics; one that was
+    cancelled loses its grants. One that no run has taken yet stays pending, in its old place.
 
     Args:
         losses: leases lost with this, added to each transaction's count.
     """
-    if not rows:
-        return
-    update_rows(
-        connection,
-        tables.transaction,
-        "seq",
-        [_released(row, settled[row.seq], now, losses) for row in rows],
-    )
-    final = [row for row in rows if settled[row.seq].is_final]
+    _write(connection, rows, _settlements(connection, flow, rows, now), now, losses)
+
+
+def release_idle(connection: Connection, flow: Flow, rows: Sequence[AnyRow], now: datetime) -> None:
+    """As `release`, for those of them that have nothing to do at this moment."""
+    settled = _settlements(connection, flow, rows, now)
+    idle = [row for row in rows if settled[row.seq].is_idle(now)]
+    _write(connection, idle, settled, now, losses=0)
+
+
+def _settlements(
+    connection: Connection, flow: Flow, rows: Sequence[AnyRow], now: datetime
+) -> dict[int, Settlement]:
+    states = task_states(connection, [row.seq for row in rows]) if rows else {}
+    return {
+        row.seq: settle(flow, states.get(row.seq, {}), now, cancel=row.cancel_requested)
+        for row in rows
+    }
+
+
+def _write(
+    connection: Connection,
+    rows: Sequence[AnyRow],
+    settled: Mapping[int, Settlement],
+    now: datetime,
+    losses: int,
+) -> None:
+    changes = [_released(row, settled[row.seq], now, losses) for row in rows]
+    update_rows(connection, tables.transaction, "seq", changes)
+    final = [row for row in rows if _has_settled(row, settled[row.seq])]
+    cancelled = TransactionStatus.CANCELLED
+    take_back_grants(connection, [row.seq for row in final if settled[row.seq].status is cancelled])
     insert_rows(
         connection,
         tables.log,
@@ -107,11 +75,19 @@ def release(
             for row in final
         ],
     )
-    count_settled(connection, final, settled, now)
+    _count(connection, final, settled, now)
+
+
+def _has_settled(row: AnyRow, settled: Settlement) -> bool:
+    """Whether it settled only now: handling an exception leaves a failed transaction failed."""
+    return settled.is_final and settled.status != row.status
 
 
 def _released(row: AnyRow, settled: Settlement, now: datetime, losses: int) -> dict[str, Any]:
-    return {
+    completed_at = None
+    if settled.is_final:
+        completed_at = now if _has_settled(row, settled) else row.completed_at
+    released = {
         "seq": row.seq,
         "status": settled.status,
         "health": settled.health,
@@ -120,11 +96,14 @@ def _released(row: AnyRow, settled: Settlement, now: datetime, losses: int) -> d
         "lease_losses": row.lease_losses + losses,
         "error_message": settled.error or None,
         "updated_at": now,
-        "completed_at": now if settled.is_final else None,
+        "completed_at": completed_at,
     }
+    if row.status == TransactionStatus.PENDING and not settled.is_final:
+        released |= {"status": row.status, "next_due_at": row.created_at}
+    return released
 
 
-def count_settled(
+def _count(
     connection: Connection,
     rows: Iterable[AnyRow],
     settled: Mapping[int, Settlement],

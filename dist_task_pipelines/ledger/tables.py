@@ -17,12 +17,12 @@ from sqlalchemy import (
 
 from dist_task_pipelines.ledger.types import (
     BigKey,
+    Identifier,
     Json,
     Label,
     UtcDateTime,
     Words,
     ascii_word,
-    identifier,
 )
 
 metadata = MetaData()
@@ -39,18 +39,18 @@ ledger_identity = Table(
 flow = Table(
     "task_group_flow",
     metadata,
-    Column("id", identifier(120), primary_key=True),
-    Column("name", identifier(100), nullable=False),
+    Column("id", Identifier(120), primary_key=True),
+    Column("name", Identifier(100), nullable=False),
     Column("version", Integer, nullable=False),
     Column("description", Words, nullable=False),
-    Column("flow_type", identifier(50), nullable=False),
+    Column("flow_type", Identifier(50), nullable=False),
     Column("definition", Json, nullable=False),  # with the task definitions it uses
     Column("definition_hash", ascii_word(64), nullable=False),
     Column("is_active", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    Column("create_user", identifier(100), nullable=False),
-    Column("updated_user", identifier(100), nullable=False),
+    Column("create_user", Identifier(100), nullable=False),
+    Column("updated_user", Identifier(100), nullable=False),
     Column("deleted_at", UtcDateTime),
     UniqueConstraint("name", "version", name="uq_flow_name_version"),
 )
@@ -59,8 +59,8 @@ transaction = Table(
     "task_group_instance",
     metadata,
     Column("seq", BigKey, primary_key=True, autoincrement=True),
-    Column("id", identifier(128), nullable=False),
-    Column("flow_id", identifier(120), nullable=False),
+    Column("id", Identifier(128), nullable=False),
+    Column("flow_id", Identifier(120), nullable=False),
     Column("status", ascii_word(16), nullable=False),
     Column("health", ascii_word(16), nullable=False),
     Column("params", Json, nullable=False),  # as sent
@@ -86,10 +86,11 @@ batch = Table(
     "batch",
     metadata,
     Column("id", BigKey, primary_key=True, autoincrement=True),
-    Column("flow_id", identifier(120), nullable=False),
+    Column("flow_id", Identifier(120), nullable=False),
     Column("run_id", ascii_word(36)),  # the run that took it; NULL: none has
     Column("parent_run_id", ascii_word(36)),  # of a batch of one: the run before this retry
-    Column("worker", identifier(255)),
+    Column("picked_status", ascii_word(16)),  # its transactions' at dispatch; NULL: a person's run
+    Column("worker", Identifier(255)),
     Column("members", Json, nullable=False),  # seqs of its transactions, in key order
     Column("size", Integer, nullable=False),
     Column("lease_expires_at", UtcDateTime, nullable=False),
@@ -106,9 +107,9 @@ task = Table(
     "dist_task",
     metadata,
     Column("seq", BigKey, primary_key=True, autoincrement=False),
-    Column("task_id", identifier(64), primary_key=True),
-    Column("name", identifier(100), nullable=False),
-    Column("type", identifier(50), nullable=False),
+    Column("task_id", Identifier(64), primary_key=True),
+    Column("name", Identifier(100), nullable=False),
+    Column("type", Identifier(50), nullable=False),
     Column("status", ascii_word(16), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("max_retry", Integer, nullable=False),
@@ -133,9 +134,9 @@ exception = Table(
     metadata,
     Column("id", BigKey, primary_key=True, autoincrement=True),
     Column("seq", BigKey, nullable=False),
-    Column("task_id", identifier(64), nullable=False),
-    Column("flow_id", identifier(120), nullable=False),
-    Column("task_name", identifier(100), nullable=False),
+    Column("task_id", Identifier(64), nullable=False),
+    Column("flow_id", Identifier(120), nullable=False),
+    Column("task_name", Identifier(100), nullable=False),
     Column("error_type", Label, nullable=False),
     Column("error_code", Label, nullable=False),
     Column("message", Words, nullable=False),
@@ -161,7 +162,7 @@ log = Table(
     metadata,
     Column("id", BigKey, primary_key=True, autoincrement=True),
     Column("seq", BigKey, nullable=False),
-    Column("task_id", identifier(64)),  # NULL: of the transaction itself
+    Column("task_id", Identifier(64)),  # NULL: of the transaction itself
     Column("action", ascii_word(16), nullable=False),
     Column("message", Words, nullable=False),
     Column("details", Json),  # at most 4 KB
@@ -177,7 +178,7 @@ operator_action = Table(
     Column("id", BigKey, primary_key=True, autoincrement=True),
     Column("actor", Label, nullable=False),
     Column("action", ascii_word(16), nullable=False),
-    Column("target", identifier(255), nullable=False),  # `transaction:<id>`, `exception:<id>`
+    Column("target", Identifier(255), nullable=False),  # `transaction:<id>`, `exception:<id>`
     Column("reason", Words, nullable=False),
     Column("before", Json, nullable=False),
     Column("after", Json, nullable=False),
@@ -188,7 +189,7 @@ operator_action = Table(
 flow_stats = Table(
     "flow_stats",
     metadata,
-    Column("flow_id", identifier(120), primary_key=True),
+    Column("flow_id", Identifier(120), primary_key=True),
     Column("minute", UtcDateTime, primary_key=True),
     Column("measure", ascii_word(32), primary_key=True),  # `success`, `duration_le_0.5`, ...
     Column("total", BigKey, nullable=False),

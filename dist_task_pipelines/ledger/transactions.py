@@ -26,8 +26,9 @@ from dist_task_pipelines.ledger.records import (
     TaskRecord,
     TransactionRecord,
 )
-from dist_task_pipelines.ledger.settling import log_row, state_of
-from dist_task_pipelines.ledger.types import AnyRow
+from dist_task_pipelines.ledger.settling import log_row
+from dist_task_pipelines.ledger.task_rows import state_of
+from dist_task_pipelines.ledger.types import AnyRow, is_storable
 
 _transaction = tables.transaction.c
 _task = tables.task.c
@@ -148,7 +149,8 @@ class TransactionStore:
 
 
 def _by_ids(connection: Connection, ids: Sequence[str]) -> dict[str, AnyRow]:
-    rows = connection.execute(sa.select(tables.transaction).where(_transaction.id.in_(ids)))
+    possible = [identifier for identifier in ids if is_storable(identifier)]
+    rows = connection.execute(sa.select(tables.transaction).where(_transaction.id.in_(possible)))
     return {row.id: row for row in rows}
 
 

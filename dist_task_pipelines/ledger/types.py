@@ -13,6 +13,7 @@ from dist_task_pipelines.domain import json
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 TEXT_LIMIT = 8000  # characters kept of a message or stack
+LARGEST_KEY = 2**63 - 1
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -73,16 +74,33 @@ class Words(TypeDecorator[str]):
         return f"{text[:TEXT_LIMIT]}... ({len(text) - TEXT_LIMIT} characters more)"
 
 
-class Label(TypeDecorator[str]):
-    """A short name from outside, such as an error's type: one that is too long is cut."""
+class Identifier(TypeDecorator[str]):
+    """Text compared by code point on every database, blanks at the end included."""
 
     impl = String
     cache_ok = True
-    length = 100
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.length = length
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        """Compared by code point."""
-        return dialect.type_descriptor(identifier(self.length))
+        """The binary collation that does not pad with blanks, as each server calls it."""
+        if dialect.name not in ("mysql", "mariadb"):
+            return dialect.type_descriptor(String(self.length))
+        is_mariadb = getattr(dialect, "is_mariadb", False)
+        collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
+        varchar = mysql.VARCHAR(self.length, charset="utf8mb4", collation=collation)
+        return dialect.type_descriptor(varchar)
+
+
+class Label(Identifier):
+    """A short name from outside, such as an error's type: one that is too long is cut."""
+
+    cache_ok = True
+
+    def __init__(self, length: int = 100) -> None:
+        super().__init__(length)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Cut to length, the cut shown by an ellipsis."""
@@ -92,16 +110,19 @@ class Label(TypeDecorator[str]):
         return text if len(text) <= self.length else f"{text[: self.length - 3]}..."
 
 
+def is_key(number: int) -> bool:
+    """Whether a row may have that key."""
+    return 0 < number <= LARGEST_KEY
+
+
+def is_storable(text: str) -> bool:
+    """Whether a database can keep the text as it is; what it cannot keep, it cannot hold."""
+    return storable(text) == text
+
+
 def storable(text: str) -> str:
     """The text with what a database cannot keep (lone surrogates, NULs) written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
-
-
-def identifier(length: int) -> String:
-    """Text compared by code point on every database."""
-    return String(length).with_variant(
-        mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
-    )
 
 
 def ascii_word(length: int) -> String:

@@ -1,0 +1,112 @@
+"""The rows of `dist_task`: reading states from them, and the columns that go together."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from dist_task_pipelines.domain.flow import Task
+from dist_task_pipelines.domain.keys import idempotency_key
+from dist_task_pipelines.domain.outcome import TaskError
+from dist_task_pipelines.domain.state import Grant, TaskState
+from dist_task_pipelines.domain.status import GrantedBy, TaskStatus
+from dist_task_pipelines.ledger import tables
+from dist_task_pipelines.ledger.types import AnyRow
+
+_task = tables.task.c
+_exception = tables.exception.c
+
+States = dict[int, dict[str, TaskState]]  # by seq and task id
+
+
+def task_states(connection: Connection, seqs: Collection[int]) -> States:
+    """The state of every started task of these transactions."""
+    states: States = defaultdict(dict)
+    query = sa.select(
+        _task.seq,
+        _task.task_id,
+        _task.status,
+        _task.granted_by,
+        _task.grant_due_at,
+        _task.handled,
+        _task.error_message,
+    ).where(_task.seq.in_(seqs))
+    for row in connection.execute(query):
+        states[row.seq][row.task_id] = state_of(row)
+    return states
+
+
+def state_of(row: AnyRow) -> TaskState:
+    """The state in a row of `dist_task`."""
+    grant = Grant(GrantedBy(row.granted_by), row.grant_due_at) if row.granted_by else None
+    return TaskState(TaskStatus(row.status), grant, row.handled, row.error_message or "")
+
+
+def new_task(transaction: AnyRow, task: Task, status: TaskStatus) -> dict[str, Any]:
+    """The row of a task that was not called yet."""
+    return {
+        "seq": transaction.seq,
+        "task_id": task.id,
+        "name": task.name,
+        "type": task.type,
+        "status": status,
+        "attempts": 0,
+        "max_retry": task.retry.max_attempts,
+        "handled": False,
+        "idempotency_key": idempotency_key(transaction.id, task.id),
+        **grant_columns(None),
+    }
+
+
+def grant_columns(grant: Grant | None) -> dict[str, Any]:
+    """The columns of a task's grant."""
+    return {
+        "granted_by": grant.by if grant else None,
+        "grant_due_at": grant.due_at if grant else None,
+    }
+
+
+def error_columns(error: TaskError | None) -> dict[str, Any]:
+    """The columns of a task's last error."""
+    return {
+        "error_type": error.type if error else None,
+        "error_code": error.code if error else None,
+        "error_message": error.message if error else None,
+        "error_stack": error.stack if error else None,
+    }
+
+
+def give_grant(connection: Connection, seqs: Sequence[int], task_id: str, grant: Grant) -> None:
+    """Let the task of these transactions be called once more; its open exception says when."""
+    if not seqs:
+        return
+    connection.execute(
+        sa.update(tables.task)
+        .where(_task.seq.in_(seqs), _task.task_id == task_id)
+        .values(**grant_columns(grant))
+    )
+    connection.execute(
+        sa.update(tables.exception)
+        .where(
+            _exception.seq.in_(seqs),
+            _exception.task_id == task_id,
+            _exception.is_open.is_(True),
+        )
+        .values(retry_next_at=grant.due_at)
+    )
+
+
+def take_back_grants(connection: Connection, seqs: Sequence[int]) -> None:
+    """Take back every grant of these transactions; their open exceptions promise no retry."""
+    if not seqs:
+        return
+    connection.execute(
+        sa.update(tables.task).where(_task.seq.in_(seqs)).values(**grant_columns(None))
+    )
+    connection.execute(
+        sa.update(tables.exception)
+        .where(_exception.seq.in_(seqs), _exception.is_open.is_(True))
+        .values(retry_next_at=None)
+    )

@@ -1,0 +1,1 @@
+"""What the ledger promises, proven on every database that it runs on."""
