@@ -1,13 +1,17 @@
 """One call of a participant: the request as frozen, secrets filled in, nothing leaked."""
 
+import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from urllib.parse import quote, quote_plus
 
+from dist_task_pipelines.domain import json
 from dist_task_pipelines.domain.errors import InvalidInput
 from dist_task_pipelines.domain.flow import Task
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome, TaskError
 from dist_task_pipelines.domain.status import Applied
+from dist_task_pipelines.engine.requests import refused, unforeseen
 from dist_task_pipelines.executors import Registry
 from dist_task_pipelines.flows import fill_secrets, redact
 
@@ -32,35 +36,65 @@ class Caller:
             executor = self._executors.get(task.type)
         except InvalidInput as error:
             return refused(error)
-        outcome = await executor.execute(
-            config, request["input"], idempotency_key=idempotency_key, timeout=task.timeout
-        )
-        return _redacted(outcome, secrets) if secrets else outcome
+        try:
+            outcome = await executor.execute(
+                config, request["input"], idempotency_key=idempotency_key, timeout=task.timeout
+            )
+            return _redacted(_checked(outcome), secrets)
+        except (Exception, asyncio.CancelledError, SystemExit) as error:  # it broke its contract
+            if _is_being_cancelled():
+                raise
+            return _redacted(unforeseen(error, Applied.MAYBE), secrets)
 
 
-def refused(error: InvalidInput) -> Outcome:
-    """The outcome of an attempt whose request could not be made."""
-    return Outcome.failure(
-        type(error).__name__,
-        "; ".join(str(fault) for fault in error.faults),
-        retryable=False,
-        applied=Applied.NO,
+def _is_being_cancelled() -> bool:
+    """Whether the cancellation came from outside, not out of the executor."""
+    task = asyncio.current_task()
+    return bool(task and task.cancelling())
+
+
+def _checked(outcome: object) -> Outcome:
+    if not isinstance(outcome, Outcome) or not _is_sound(outcome):
+        raise TypeError("the executor gave something that is no Outcome, or one of wrong types")
+    return outcome
+
+
+def _is_sound(outcome: Outcome) -> bool:
+    """Whether every part has its type; those that are not must not reach the ledger."""
+    error = outcome.error
+    texts = (error.type, error.message, error.code, error.stack) if error else ()
+    return (
+        isinstance(outcome.output, dict)
+        and isinstance(outcome.details, dict)
+        and isinstance(outcome.applied, Applied)
+        and isinstance(outcome.retry_after, int | float | None)
+        and all(isinstance(text, str) for text in texts)
     )
 
 
-def _redacted(outcome: Outcome, secrets: set[str]) -> Outcome:
+def _redacted(outcome: Outcome, secrets: Iterable[str]) -> Outcome:
+    hidden = {form for secret in secrets for form in _forms(secret)}
+    if not hidden:
+        return outcome
     error = outcome.error
     return Outcome(
-        output=redact(outcome.output, secrets),
+        output=redact(outcome.output, hidden),
         error=error
         and TaskError(
-            error.type,
-            redact(error.message, secrets),
-            redact(error.code, secrets),
-            redact(error.stack, secrets),
+            redact(error.type, hidden),
+            redact(error.message, hidden),
+            redact(error.code, hidden),
+            redact(error.stack, hidden),
         ),
         retryable=outcome.retryable,
         applied=outcome.applied,
         retry_after=outcome.retry_after,
-        details=redact(outcome.details, secrets),
+        details=redact(outcome.details, hidden),
     )
+
+
+def _forms(secret: str) -> set[str]:
+    """The secret in the ways that texts repeat it: plain, quoted, in JSON, in a URL."""
+    plain = secret.encode(errors="surrogatepass")
+    in_urls = {quote(plain), quote(plain, safe=""), quote_plus(plain)}
+    return {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], *in_urls}

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 R = TypeVar("R")
@@ -16,9 +17,13 @@ class EventLoop:
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._thread.start()
 
+    def begin(self, work: Coroutine[Any, Any, R]) -> "Future[R]":
+        """Run `work` on the loop without waiting for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Run `work` on the loop and wait for its result."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return self.begin(work).result()
 
     def close(self) -> None:
         """End the loop and its thread."""

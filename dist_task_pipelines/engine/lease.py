@@ -2,12 +2,14 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 import structlog
 
-from dist_task_pipelines.domain.errors import DistTaskError, LeaseLost
+from dist_task_pipelines.domain.errors import LeaseLost
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import Batch
 
@@ -31,6 +33,7 @@ class LeaseKeeper:
         self._seconds = seconds
         self._longest_call = 0.0
         self._expires = time.monotonic() + seconds
+        self._lock = threading.Lock()
         self._ended = threading.Event()
         self.stop = stop
         self._thread = threading.Thread(target=self._keep, name=f"lease-{batch.id}", daemon=True)
@@ -48,10 +51,28 @@ class LeaseKeeper:
         self._ended.set()
         self._thread.join()
 
-    def cover(self, timeout: float) -> None:
-        """From now on the lease must outlast calls of `timeout` seconds."""
-        self._longest_call = max(self._longest_call, timeout)
-        self._stretch()
+    @contextmanager
+    def covering(self, timeout: float) -> Iterator[None]:
+        """Around a write that stretches the lease for calls of `timeout` seconds."""
+        until = time.monotonic() + self._seconds + timeout
+        with self._lock:
+            self._longest_call = max(self._longest_call, timeout)
+        with self._noticing_loss():
+            yield
+        with self._lock:
+            self._expires = max(self._expires, until)
+
+    def renew(self) -> None:
+        """Stretch the lease.
+
+        Raises:
+            LeaseLost: the batch is no longer ours.
+            LedgerUnavailable: the ledger cannot be written.
+        """
+        with self.covering(self._longest_call):
+            lease = self._seconds + self._longest_call
+            if self._ledger.batches.keep(self._batch.id, lease=lease):
+                self.stop.set()
 
     def outlasts(self, timeout: float) -> bool:
         """Whether a call of `timeout` seconds that begins now ends within the lease."""
@@ -62,20 +83,21 @@ class LeaseKeeper:
         """Whether the batch is still ours for all this process knows."""
         return time.monotonic() <= self._expires
 
-    def _keep(self) -> None:
-        while not self._ended.wait(self._seconds / 3) and not self.stop.is_set():
-            try:
-                self._stretch()
-            except DistTaskError as error:  # tried again until the lease runs out
-                log.warning("the lease could not be kept", batch=self._batch.id, error=str(error))
-
-    def _stretch(self) -> None:
-        seconds = self._seconds + self._longest_call
-        until = time.monotonic() + seconds
+    @contextmanager
+    def _noticing_loss(self) -> Iterator[None]:
         try:
-            if self._ledger.batches.keep(self._batch.id, lease=seconds):
-                self.stop.set()
+            yield
         except LeaseLost:
+            self._expires = 0
             self.stop.set()
             raise
-        self._expires = max(self._expires, until)
+
+    def _keep(self) -> None:
+        while not self._ended.wait(self._seconds / 3):
+            try:
+                self.renew()
+            except LeaseLost as error:
+                log.warning("the lease is lost", batch=self._batch.id, error=str(error))
+                return
+            except Exception as error:  # tried again; calling stops when the lease runs out
+                log.warning("the lease could not be kept", batch=self._batch.id, error=str(error))

@@ -1,21 +1,36 @@
 """Accepting transactions: checked, compared with what is there, then one commit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
 
 from dist_task_pipelines.domain import json
 from dist_task_pipelines.domain.errors import (
     Conflict,
     DistTaskError,
     Fault,
+    InvalidInput,
+    InvalidJson,
     InvalidParams,
     NotAllowed,
+    NotFound,
+    RowRefused,
 )
 from dist_task_pipelines.domain.ids import check_transaction_id
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.flows import check_params
+from dist_task_pipelines.flows.faults import not_json
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.ledger.records import Submission, TransactionRecord
+from dist_task_pipelines.ledger.records import FlowRecord, Submission, TransactionRecord
+
+# What one request may be refused for while the others are accepted.
+_REFUSALS = (InvalidInput, NotFound, NotAllowed, Conflict)
+
+Result = TransactionRecord | DistTaskError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,7 @@ def submit(
         NotFound: there is no such flow.
         NotAllowed: the flow is not active.
         Conflict: the id stands for another request.
+        LedgerUnavailable: the ledger cannot be read or written.
     """
     [result] = submit_many(ledger, [request], max_params_bytes=max_params_bytes, delay=delay)
     if isinstance(result, DistTaskError):
@@ -58,62 +74,112 @@ def submit_many(
     *,
     max_params_bytes: int,
     delay: float = 0,
-) -> list[TransactionRecord | DistTaskError]:
-    """Accept transactions in one commit; each gets its record or its error, in order."""
-    present = ledger.transactions.find([request.transaction_id for request in requests])
-    prepared: dict[int, Submission] = {}
-    results: dict[int, TransactionRecord | DistTaskError] = {}
-    for place, request in enumerate(requests):
+) -> list[Result]:
+    """Accept transactions in one commit; each gets its record or its error, in order.
+
+    Of requests with one id the first valid one counts, and the others are held against it.
+
+    Raises:
+        LedgerUnavailable: the ledger cannot be read or written; nothing was accepted.
+    """
+    sent = dict(enumerate(requests))
+    digests, refusals = _each(_digest, sent)
+    known = ledger.transactions.find([sent[place].transaction_id for place in digests])
+    acceptance = _Acceptance(ledger, max_params_bytes, delay)
+    unknown = {place: sent[place] for place in digests if sent[place].transaction_id not in known}
+    submissions, more = _each(acceptance.submission, unknown)
+    known |= acceptance.add(submissions.values())
+    pairs = {
+        place: (digest, known[sent[place].transaction_id])
+        for place, digest in digests.items()
+        if place not in more
+    }
+    accepted, conflicts = _each(_same, pairs)
+    results: dict[int, Result] = {**refusals, **more, **accepted, **conflicts}
+    return [results[place] for place in sent]
+
+
+class _Acceptance:
+    """Checks requests that are new and accepts them; looks each flow up once."""
+
+    def __init__(self, ledger: Ledger, max_params_bytes: int, delay: float) -> None:
+        self._ledger = ledger
+        self._max_params_bytes = max_params_bytes
+        self._delay = delay
+        self._find_flow = cache(ledger.flows.find)
+
+    def submission(self, request: SubmitRequest) -> Submission:
+        flow = self._flow(request.flow)
+        if not flow.is_active:
+            raise NotAllowed(
+                f"flow {flow.id!r} is not active; activate it, or submit to another version"
+            )
+        params = _as_sent(request)
+        size = len(json.dumps(params))
+        if size > self._max_params_bytes:
+            message = f"take {size} bytes as JSON, the most is {self._max_params_bytes}"
+            raise InvalidParams([Fault("params", message)])
+        check_params(self._ledger.flows.load(flow.id), params)
+        return Submission(
+            request.transaction_id, flow.id, params, request_hash(request), delay=self._delay
+        )
+
+    def _flow(self, reference: str) -> FlowRecord:
         try:
-            if request.transaction_id in present:
-                results[place] = _same(request, present[request.transaction_id])
-            else:
-                prepared[place] = _prepare(ledger, request, max_params_bytes, delay)
-        except DistTaskError as error:
-            results[place] = error
-    unique = list({each.id: each for each in reversed(prepared.values())}.values())
-    accepted = {record.id: record for record in ledger.transactions.add(unique[::-1])}
-    for place in prepared:
-        results[place] = _same_or_error(requests[place], accepted[requests[place].transaction_id])
-    return [results[place] for place in range(len(requests))]
+            return self._find_flow(reference)
+        except RowRefused:  # no text that the database can look for
+            raise NotFound("flow", reference) from None
+
+    def add(self, submissions: Iterable[Submission]) -> dict[str, TransactionRecord]:
+        first: dict[str, Submission] = {}
+        for submission in submissions:
+            first.setdefault(submission.id, submission)
+        if not first:
+            return {}
+        return {record.id: record for record in self._ledger.transactions.add([*first.values()])}
 
 
 def request_hash(request: SubmitRequest) -> str:
     """Equal for equal requests: the flow as named, and the params by value, as sent."""
-    return json.digest({"flow": request.flow, "params": request.params or {}})
+    return json.digest({"flow": request.flow, "params": _as_sent(request)})
 
 
-def _prepare(
-    ledger: Ledger, request: SubmitRequest, max_params_bytes: int, delay: float
-) -> Submission:
+def _as_sent(request: SubmitRequest) -> JsonObject:
+    """The params; absent, null and {} are the same."""
+    return {} if request.params is None else request.params
+
+
+def _each(
+    work: Callable[[T], R], items: Mapping[int, T]
+) -> tuple[dict[int, R], dict[int, DistTaskError]]:
+    """What the work makes of each item, and why it refuses the others."""
+    made: dict[int, R] = {}
+    refused: dict[int, DistTaskError] = {}
+    for place, item in items.items():
+        try:
+            made[place] = work(item)
+        except _REFUSALS as error:
+            refused[place] = error
+    return made, refused
+
+
+def _digest(request: SubmitRequest) -> str:
+    """The hash of a request whose id and params can be kept."""
     check_transaction_id(request.transaction_id)
-    record = ledger.flows.find(request.flow)
-    if not record.is_active:
-        raise NotAllowed(
-            f"flow {record.id!r} is not active; activate it, or submit to another version"
-        )
-    params = request.params or {}
-    size = len(json.dumps(params))
-    if size > max_params_bytes:
-        message = f"take {size} bytes as JSON, the most is {max_params_bytes}"
-        raise InvalidParams([Fault("params", message)])
-    check_params(ledger.flows.load(record.id), params)
-    return Submission(request.transaction_id, record.id, params, request_hash(request), delay=delay)
+    try:
+        json.check_depth(request.params)
+    except InvalidJson as error:
+        raise InvalidParams([Fault("params", fault.message) for fault in error.faults]) from None
+    if faults := list(not_json(request.params, "params")):
+        raise InvalidParams(faults)
+    return request_hash(request)
 
 
-def _same(request: SubmitRequest, record: TransactionRecord) -> TransactionRecord:
-    if record.request_hash != request_hash(request):
+def _same(request: tuple[str, TransactionRecord]) -> TransactionRecord:
+    digest, record = request
+    if record.request_hash != digest:
         raise Conflict(
             f"transaction {record.id!r} exists with another flow or other params; an id stands "
             "for one request"
         )
     return record
-
-
-def _same_or_error(
-    request: SubmitRequest, record: TransactionRecord
-) -> TransactionRecord | DistTaskError:
-    try:
-        return _same(request, record)
-    except Conflict as error:
-        return error

@@ -1,0 +1,110 @@
+"""Whatever an executor gives back, or raises, harms nobody but its own transaction."""
+
+import asyncio
+import math
+from typing import Any
+
+import pytest
+
+from dist_task_pipelines.domain.outcome import Outcome, TaskError
+from dist_task_pipelines.domain.status import Applied, TaskStatus
+from tests.integration.engine.bench import Bench, act, orders
+from tests.integration.engine.scripted import failed
+from tests.unit.flows.making import nested
+
+MINE, OTHERS = "order_1", ("order_0", "order_2")
+
+
+def carry(bench: Bench, reply: Any) -> None:
+    """A batch of three, the middle one's participant odd."""
+    flow = bench.flow(act("deduct", retry={"strategy": "auto", "interval": 5}))
+    bench.executor.script(f"{MINE}:deduct", reply)
+    bench.carry(bench.take(flow, *orders(3)))
+    assert [bench.status(order) for order in OTHERS] == ["success"] * 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "error_type"),
+    [
+        (ZeroDivisionError("by zero"), "ZeroDivisionError"),
+        (asyncio.CancelledError("stray"), "CancelledError"),
+        (SystemExit(3), "SystemExit"),
+        (lambda: None, "TypeError"),
+        (lambda: "fine", "TypeError"),
+        (lambda: Outcome, "TypeError"),
+        (lambda: Outcome(output=["fine"]), "TypeError"),  # type: ignore[arg-type]
+        (lambda: Outcome(details=None), "AttributeError"),  # type: ignore[arg-type]
+        (lambda: Outcome(applied="maybe"), "TypeError"),  # type: ignore[arg-type]
+        (lambda: failed(retry_after="soon"), "TypeError"),  # type: ignore[arg-type]
+        (lambda: Outcome(error=TaskError("Odd", b"bytes")), "TypeError"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_broken_executor_leaves_it_open_whether_it_took_effect(
+    bench: Bench, reply: Any, error_type: str
+) -> None:
+    carry(bench, reply)
+    task = bench.task(MINE)
+    assert (task.status, task.applied) == (TaskStatus.FAILED, Applied.MAYBE)
+    assert task.error_type == error_type
+    assert bench.status(MINE) == "failed"
+    assert len(bench.exceptions(MINE)) == 1
+
+
+@pytest.mark.parametrize(
+    "output",
+    [{"x": math.nan}, {"x": object()}, {"x": b"bytes"}, {"x": {1, 2}}, nested(5000)],
+    ids=["nan", "object", "bytes", "set", "deep"],
+)
+def test_an_output_that_is_not_json_is_left_out(bench: Bench, output: Any) -> None:
+    carry(bench, Outcome.success(output))
+    assert bench.status(MINE) == "success"
+    assert bench.task(MINE).output_data == {
+        "unreadable": "the ledger's database refuses to keep the reply"
+    }
+
+
+def test_odd_texts_are_kept(bench: Bench) -> None:
+    carry(bench, Outcome.success({"text": "\ud800\x00\U0001f600", "n": 10**400, "f": 1.0}))
+    assert bench.task(MINE).output_data == {
+        "text": "\ud800\x00\U0001f600",
+        "n": 10**400,
+        "f": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "details", [{"x": math.nan}, {"x": "y" * 5000}, nested(5000)], ids=["nan", "long", "deep"]
+)
+def test_details_that_cannot_be_kept_are_left_out(bench: Bench, details: Any) -> None:
+    carry(bench, failed(details=details))
+    assert bench.task(MINE).error_message == "out of stock"
+    row = bench.logs(MINE)[-1].details
+    assert row
+    assert list(row) == ["omitted"]
+
+
+def test_a_long_error_is_cut_and_a_broken_one_escaped(bench: Bench) -> None:
+    carry(bench, failed("\ud800\x00" + "x" * 100_000))
+    message = bench.task(MINE).error_message
+    assert message
+    assert message.startswith("\\ud800\\x00xxx")
+    assert len(message) < 10_000
+
+
+@pytest.mark.parametrize("retry_after", [math.inf, math.nan, -5.0, 1e300])
+def test_an_odd_wish_to_wait_is_bounded(bench: Bench, retry_after: float) -> None:
+    carry(bench, failed(retry_after=retry_after))
+    task = bench.task(MINE)
+    assert task.grant
+    assert task.completed_at
+    wait = (task.grant.due_at - task.completed_at).total_seconds()
+    assert 5 <= wait <= 3600
+
+
+def test_an_unknown_type_of_task_fails_by_name(bench: Bench) -> None:
+    bench.flow()
+    flow = bench.ledger.flows.load("payment_v1")
+    del bench.registry._types["scripted"], bench.registry._connected["scripted"]
+    report = bench.carry(bench.take(flow, "o1"))["deduct"]
+    assert "nothing executes 'scripted'" in report.failures[0].error
+    assert bench.task("o1").applied is Applied.NO
