@@ -31,7 +31,7 @@ help: ## Show this list
 venv: $(VENV)/.dev ## Make .venv with everything for development
 
 demo: $(VENV)/.runtime ## Start everything and run example transactions; ONCE=1 ends after them
-	@$(PYTHON) examples/demo.py $(if $(filter-out 0,$(ONCE)),--once)
+	@$(PYTHON) -m examples.demo $(if $(filter-out 0,$(ONCE)),--once)
 
 check: $(VENV)/.dev ## Lint, formatting, types and the direction of imports
 	@$(VENV)/bin/ruff check

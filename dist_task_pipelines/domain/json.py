@@ -52,11 +52,11 @@ def dumps(value: JsonValue) -> str:
     ASCII escapes keep lone surrogates and survive any database's character set.
 
     Raises:
-        InvalidJson: NaN, infinity, or something that is not a JSON value.
+        InvalidJson: NaN, infinity, something that is not a JSON value, or nesting too deep.
     """
     try:
         return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidJson.at("", f"not a JSON value: {error}") from None
 
 

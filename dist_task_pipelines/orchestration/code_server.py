@@ -31,14 +31,14 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import FuturesAwareThreadPoolExecutor
-from dagster._grpc.__generated__.dagster_api_pb2 import ReloadCodeReply, ReloadCodeRequest
+from dagster._grpc.__generated__.dagster_api_pb2 import Empty, ReloadCodeReply, ReloadCodeRequest
 from dagster._grpc.server import DagsterApiServer, DagsterGrpcServer, LoadedRepositories
 
 RETRY_SECONDS = 5.0  # after a failed look or rebuild
+SIGNAL_POLL_SECONDS = 0.2
 
 # What run workers find imported: these (the run worker, the storages and what those import late),
 # and all modules of these packages that the definitions have imported.
@@ -116,12 +116,15 @@ class RebuildingServicer(DagsterApiServer):
         self.rebuild()
         return ReloadCodeReply()
 
-    def cleanup(self) -> None:
-        """Ask the run workers to stop and wait until they have; called as the server ends."""
+    def stop(self) -> None:
+        """Take no more runs and ask those there are to stop; the server ends once they have.
+
+        May be called again: a run that was just starting is asked then.
+        """
+        self.ShutdownServer(Empty(), None)
         with self._execution_lock:
             for termination_event in self._termination_events.values():
                 termination_event.set()
-        super().cleanup()
 
 
 @contextmanager
@@ -187,8 +190,8 @@ class Options:
     watch: float  # seconds between two looks at the version
 
 
-def serve(options: Options) -> None:
-    """Serve until SIGTERM or SIGINT, raised here as KeyboardInterrupt, or a ShutdownServer call.
+def serve(options: Options, stop_asked: Sequence[int]) -> None:
+    """Serve until there is a signal in `stop_asked`, or a client shuts the server down.
 
     Raises SystemExit if the address is taken.
     """
@@ -208,8 +211,14 @@ def serve(options: Options) -> None:
         watched = built if servicer.has_definitions else _UNKNOWN
         watch = (servicer.rebuild, options.version_of, watched, options.watch, ended)
         threading.Thread(target=keep_current, args=watch, daemon=True).start()
+    serving = threading.Thread(target=server.serve)
+    serving.start()
     _log.info("serving %s on %s:%d", options.python_file, options.host, options.port)
-    server.serve()  # type: ignore[no-untyped-call]
+    while serving.is_alive():
+        if stop_asked:
+            servicer.stop()
+        serving.join(SIGNAL_POLL_SECONDS)
+    _log.info("stopped")
 
 
 def _refuse_a_taken_address(host: str, port: int) -> None:
@@ -223,22 +232,14 @@ def _refuse_a_taken_address(host: str, port: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until asked to stop; exits with 0 then."""
+    """Serve until SIGTERM or SIGINT."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _log.setLevel(logging.INFO)
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, _interrupt)
-    try:
-        serve(_options(arguments))
-    except KeyboardInterrupt:
-        _log.info("stopped")
-
-
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    # A second signal, such as Ctrl-C and then a supervisor's SIGTERM, must not cut the end short.
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    options = _options(arguments)
+    signals: list[int] = []
+    for signum in (signal.SIGTERM, signal.SIGINT):  # SIGINT may have been ignored until now
+        signal.signal(signum, lambda number, _frame: signals.append(number))
+    serve(options, signals)
 
 
 def _options(arguments: Sequence[str] | None) -> Options:

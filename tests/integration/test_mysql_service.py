@@ -108,7 +108,7 @@ def test_the_server_ends_with_its_starter_however_that_ends(
         pytest.skip("the server runs in a container, where its process cannot be watched")
     server = os.pidfd_open(int(pid_file.read_text()))
     server_command.send_signal(number)
-    ended, _, _ = select.select([server], [], [], 30)
+    ended, _, _ = select.select([server], [], [], 60)
     os.close(server)
     assert ended
     assert not listens(url)

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from pathlib import Path
 
 import pytest
 from dagster import (
@@ -25,7 +24,6 @@ from dagster import (
     Out,
     Output,
     ResourceDefinition,
-    RunsFilter,
     op,
     resource,
 )
@@ -37,6 +35,7 @@ from dagster._utils.interrupts import capture_interrupts, check_captured_interru
 
 from dist_task_pipelines.orchestration import step_executor
 from dist_task_pipelines.orchestration.step_executor import (
+    cancel_requested,
     concurrent_step_executor,
     stop_requested,
 )
@@ -46,9 +45,9 @@ PATIENCE = 30  # seconds that a test waits for what should come at once
 Body = Callable[[OpExecutionContext], object]
 
 
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
-    with DagsterInstance.local_temp(str(tmp_path)) as local:
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
+    with DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as local:
         yield local
 
 
@@ -383,13 +382,14 @@ def execute_aside(
 def test_a_run_asked_to_stop_ends_cancelled_with_its_resources_torn_down(
     instance: DagsterInstance, waiting: WaitsForStop, forced: bool
 ) -> None:
-    torn_down: list[tuple[DagsterRunStatus, bool]] = []
+    torn_down: list[tuple[DagsterRunStatus, bool, bool]] = []
 
     @resource
-    def batch(context: object) -> Iterator[None]:
+    def batch(_: object) -> Iterator[None]:
         stop = stop_requested(run.run_id)
         yield
-        torn_down.append((reload(instance, run).status, stop.is_set()))
+        status = reload(instance, run).status
+        torn_down.append((status, cancel_requested(instance, run.run_id), stop.is_set()))
 
     waiting_op = step("a", waiting)
     needs_batch = OpDefinition(
@@ -407,8 +407,25 @@ def test_a_run_asked_to_stop_ends_cancelled_with_its_resources_torn_down(
         wait()
 
     expected = DagsterRunStatus.CANCELED if forced else DagsterRunStatus.CANCELING
-    assert torn_down == [(expected, True)]
+    assert torn_down == [(expected, True, True)]
     assert reload(instance, run).status is DagsterRunStatus.CANCELED
+    assert "b" not in step_states(instance, run)
+
+
+def test_a_run_marked_as_cancelled_just_as_it_starts_is_stopped(
+    instance: DagsterInstance, waiting: WaitsForStop
+) -> None:
+    job = job_of(step("a", waiting), step("b", nothing, after=["a"]))
+    run = create_run(instance, job)
+    events = execute_run_iterator(InMemoryJob(job), run, instance)
+    instance.report_run_canceled(run)
+
+    for event in events:
+        if event.is_step_start:
+            assert reload(instance, run).status is DagsterRunStatus.STARTED
+
+    assert waiting.stopped.is_set()
+    assert reload(instance, run).status is DagsterRunStatus.FAILURE
     assert "b" not in step_states(instance, run)
 
 
@@ -432,6 +449,7 @@ def test_a_signal_stops_the_run_of_the_main_thread(
     assert waiting.stopped.is_set()
     assert run.status is DagsterRunStatus.FAILURE
     assert "interrupted unexpectedly" in job_failure(instance, run)
+    assert not cancel_requested(instance, run.run_id)
     assert "c" not in step_states(instance, run)
 
 
@@ -470,11 +488,11 @@ def test_a_failed_look_at_the_runs_status_does_not_end_the_run(
 ) -> None:
     looked = threading.Event()
 
-    def unreachable(_: RunsFilter) -> int:
+    def unreachable(_: DagsterInstance, _run_id: str) -> bool:
         looked.set()
         raise ConnectionError("no storage")
 
-    monkeypatch.setattr(instance, "get_runs_count", unreachable)
+    monkeypatch.setattr(step_executor, "cancel_requested", unreachable)
     monkeypatch.setattr(step_executor, "CANCEL_POLL_SECONDS", 0.0)
 
     run = execute(instance, job_of(step("a", lambda _: looked.wait(PATIENCE))))

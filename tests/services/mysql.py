@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,13 +21,13 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tests.services import ServiceUnavailable, apt
+from tests.services import ServiceUnavailable, apt, free_port
 
 URL_VARIABLE = "DIST_TASK_TEST_MYSQL_URL"
 DOCKER_IMAGE = "mysql:8.4"
 # Suite and package in the Debian archive, the preferred one first; no suite: the machine's own.
 DEBIAN_PACKAGES = (("unstable", "mysql-server-core"), (None, "mariadb-server-core"))
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 DOCKER_START_SECONDS = 300.0  # the image may have to be pulled
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
@@ -117,7 +116,7 @@ def _first_that_starts(stack: ExitStack, cache_dir: Path) -> str:
 @contextmanager
 def _in_docker() -> Iterator[str]:
     apt.run(["docker", "info", "--format", "{{.ServerVersion}}"])
-    port, name = _free_port(), f"dist-task-mysql-{secrets.token_hex(4)}"
+    port, name = free_port(), f"dist-task-mysql-{secrets.token_hex(4)}"
     place = ["--name", name, "--publish", f"127.0.0.1:{port}:3306"]
     command = ["docker", "run", "--rm", *place, "--env", "MYSQL_ALLOW_EMPTY_PASSWORD=1"]
     with tempfile.TemporaryDirectory(prefix="dist_task_mysql_") as folder:
@@ -180,7 +179,7 @@ def _served(program: Program) -> Iterator[str]:
         folder = Path(name)
         data = folder / "data"
         _initialise(program, data)
-        port = _free_port()
+        port = free_port()
         place = (
             f"--port={port}",
             "--bind-address=127.0.0.1",
@@ -241,7 +240,7 @@ def _await_login(process: subprocess.Popen[bytes], url: str, log: Path, patience
 
 
 def _login_error(url: str) -> str | None:
-    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 2})
+    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 10})
     try:
         engine.connect().close()
     except SQLAlchemyError as error:
@@ -256,13 +255,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _url(port: int) -> str:

@@ -1,0 +1,34 @@
+"""One platform for the whole session, with the flows of all test modules, and one participant."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from dist_task_pipelines.assembly import migrate_ledger
+from dist_task_pipelines.settings import Settings
+from tests.acceptance.making import register
+from tests.services.participant import Participant
+from tests.services.platform import Platform, running_platform
+
+
+@pytest.fixture(scope="session")
+def participant() -> Iterator[Participant]:
+    """Where the tasks of the flows go."""
+    with Participant().running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def platform(
+    request: pytest.FixtureRequest,
+    participant: Participant,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Platform]:
+    """A platform that knows the `FLOWS` of every test module from its start."""
+    home = tmp_path_factory.mktemp("platform")
+    migrate_ledger(Settings.load(None, home))
+    modules = {item.getparent(pytest.Module) for item in request.session.items}
+    for module in modules:
+        register(home, getattr(module and module.obj, "FLOWS", {}), participant.url)
+    with running_platform(home) as running:
+        yield running

@@ -1,0 +1,163 @@
+"""A batch of which some orders fail, and the Re-execute buttons over it."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from dist_task_pipelines.domain.status import TransactionStatus
+from tests.acceptance.making import audited, flow, left_alone, open_exception, submit, task
+from tests.services.dagster_ui import Event, Run
+from tests.services.participant import Participant
+from tests.services.platform import Platform
+
+FLOWS = {
+    "batch_all": flow(task("deduct"), task("notify", "deduct")),
+    "batch_from_failure": flow(task("deduct"), task("notify", "deduct")),
+    "batch_steps": flow(task("deduct"), task("notify", "deduct")),
+    "batch_mixed": flow(task("deduct"), task("notify", "deduct")),
+    "batch_told": flow(task("deduct"), task("notify", "deduct")),
+    "batch_hopeless": flow(task("deduct"), task("notify", "deduct")),
+    "batch_settled": flow(task("deduct", retry={"strategy": "no_retry"})),
+}
+
+
+def run_batch(platform: Platform, flow_name: str, ids: Sequence[str]) -> Run:
+    """Submit orders at once; gives their run at its end."""
+    submit(platform, flow_name, ids)
+    run = platform.wait_for_run_of(ids[0])
+    assert run.tags["dist_task/batch_size"] == str(len(ids))
+    return run
+
+
+def failures(platform: Platform, run_id: str) -> dict[str, Event]:
+    """The failures of the run's steps, by step."""
+    events = platform.events(run_id)
+    return {each.step: each for each in events if each.step and each.type == "STEP_FAILURE"}
+
+
+def test_a_red_op_names_what_failed_and_the_healthy_go_on(
+    platform: Platform, participant: Participant
+) -> None:
+    ids = [f"told-{number}" for number in range(1, 6)]
+    participant.fail("told-2:deduct", 422)
+    participant.fail("told-4:deduct", 503)
+    participant.fail("told-5:notify", 422)
+    run = run_batch(platform, "batch_told", ids)
+    assert run.status == "FAILURE"
+    assert "dist_task/transaction_id" not in run.tags
+    statuses = [platform.transaction(each).status for each in ids]
+    assert statuses == ["success", "failed", "success", "failed", "failed"]
+    red = failures(platform, run.id)
+    assert set(red) == {"deduct", "notify"}
+    assert "2 of 5 transactions failed" in red["deduct"].error
+    assert "1 of 3 transactions failed" in red["notify"].error
+    told = red["deduct"].metadata["failed transactions"]
+    assert [(row["transaction"], row["exception"]) for row in told] == [
+        (each, str(open_exception(platform, each).id)) for each in ("told-2", "told-4")
+    ]
+    assert "422" in told[0]["error"]
+    assert "503" in told[1]["error"]
+    assert [row["next retry"] for row in told] == ["by a person"] * 2
+
+
+def test_without_any_success_nothing_goes_on(platform: Platform, participant: Participant) -> None:
+    ids = ["hopeless-1", "hopeless-2"]
+    for each in ids:
+        participant.fail(f"{each}:deduct", 422)
+    run = run_batch(platform, "batch_hopeless", ids)
+    assert run.status == "FAILURE"
+    assert set(failures(platform, run.id)) == {"deduct"}
+    assert not [each for each in platform.events(run.id) if each.step == "notify"]
+
+
+@pytest.mark.parametrize("from_failure", [False, True], ids=["all", "from-failure"])
+def test_re_executing_finishes_what_failed_and_repeats_nothing(
+    platform: Platform, participant: Participant, from_failure: bool
+) -> None:
+    name = "from_failure" if from_failure else "all"
+    ids = [f"again-{name}-{number}" for number in range(1, 6)]
+    broken = [f"{ids[1]}:deduct", f"{ids[3]}:deduct", f"{ids[4]}:notify"]
+    participant.break_down(*broken)
+    run = run_batch(platform, f"batch_{name}", ids)
+
+    still_broken = platform.reexecute(run.id, from_failure=from_failure)
+    assert platform.wait_for_run(still_broken).status == "FAILURE"
+    assert "2 of 2 transactions failed" in failures(platform, still_broken)["deduct"].error
+
+    participant.repair(*broken)
+    repaired = platform.wait_for_run(platform.reexecute(still_broken, from_failure=from_failure))
+    assert repaired.status == "SUCCESS"
+    assert (repaired.parent_id, repaired.root_id) == (still_broken, run.id)
+    for each in ids:
+        assert platform.transaction(each).status is TransactionStatus.SUCCESS
+        for step in ("deduct", "notify"):
+            key = f"{each}:{step}"
+            assert (key, participant.calls[key]) == (key, 3 if key in broken else 1)
+    for each in (ids[1], ids[3], ids[4]):
+        trail = audited(platform, f"transaction:{each}")
+        assert [(actor, action) for actor, action, _ in trail] == [("dagster", "re_execute")] * 2
+        assert [reason for _, _, reason in trail] == [f"run {still_broken}", f"run {repaired.id}"]
+    for each in (ids[0], ids[2]):
+        assert audited(platform, f"transaction:{each}") == []
+
+
+def test_re_executing_one_step_leads_to_no_call_that_may_not_be(
+    platform: Platform, participant: Participant
+) -> None:
+    ids = ["steps-a", "steps-b"]
+    participant.fail("steps-b:deduct", 422)
+    run = run_batch(platform, "batch_steps", ids)
+    again = platform.wait_for_run(platform.reexecute_steps(run, "notify"))
+    assert not [each for each in platform.events(again.id) if each.step == "deduct"]
+    platform.wait_for("steps-b", TransactionStatus.SUCCESS)
+    calls = {key: participant.calls[key] for key in participant.calls if key.startswith("steps-")}
+    assert calls.pop("steps-b:deduct") == 2
+    assert set(calls.values()) == {1}
+
+
+def test_what_people_settled_and_what_others_work_on_is_left_alone(
+    platform: Platform, participant: Participant
+) -> None:
+    done, failed, handled, cancelled, leased = ids = [
+        "left-done", "left-failed", "left-handled", "left-cancelled", "left-leased"
+    ]  # fmt: skip
+    for each in ids[1:]:
+        participant.fail(f"{each}:deduct", 422)
+    run = run_batch(platform, "batch_mixed", ids)
+    operators = platform.ledger.operators
+    operators.handle(open_exception(platform, handled).id, actor="ann", remark="paid in cash")
+    operators.cancel(cancelled, actor="ann")
+    participant.hold(f"{leased}:deduct")
+    operators.retry_transaction(leased, actor="ann")
+    participant.wait_for_call(f"{leased}:deduct", 2)
+
+    again = platform.wait_for_run(platform.reexecute(run.id, from_failure=False))
+    assert again.status == "SUCCESS"
+    assert platform.transaction(failed).status is TransactionStatus.SUCCESS
+    assert platform.transaction(handled).status is TransactionStatus.FAILED
+    assert platform.transaction(cancelled).status is TransactionStatus.CANCELLED
+    assert platform.transaction(leased).status is TransactionStatus.RUNNING
+    assert "success" in left_alone(platform, again.id, done)
+    assert "handled" in left_alone(platform, again.id, handled)
+    assert "cancelled" in left_alone(platform, again.id, cancelled)
+    assert "another run is working on it" in left_alone(platform, again.id, leased)
+    assert not left_alone(platform, again.id, failed)
+    assert [action for _, action, _ in audited(platform, f"transaction:{failed}")] == ["re_execute"]
+    assert [action for _, action, _ in audited(platform, f"transaction:{handled}")] == []
+
+    participant.release(f"{leased}:deduct")
+    platform.wait_for(leased, TransactionStatus.SUCCESS)
+    assert [participant.calls[f"{each}:deduct"] for each in ids] == [1, 2, 1, 1, 2]
+    assert [participant.calls[f"{each}:notify"] for each in ids] == [1, 1, 0, 0, 1]
+
+
+def test_with_nothing_left_to_do_re_executing_does_nothing_and_says_why(
+    platform: Platform, participant: Participant
+) -> None:
+    participant.fail("settled-1:deduct", 422)
+    run = run_batch(platform, "batch_settled", ["settled-1"])
+    again = platform.reexecute(run.id, from_failure=True)
+    platform.wait_for_run(again)
+    assert "no_retry" in left_alone(platform, again, "settled-1")
+    assert participant.calls["settled-1:deduct"] == 1
+    assert platform.transaction("settled-1").status is TransactionStatus.FAILED

@@ -1,0 +1,507 @@
+"""The code server as a real process: rebuilds in place, run workers, clean ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import GrpcServerTarget
+from dagster._grpc.client import DagsterGrpcClient
+from dagster_graphql.test.utils import execute_dagster_graphql
+
+from dist_task_pipelines.orchestration import code_server
+
+PATIENCE = 60.0  # seconds that a test waits for what should come within a few
+LOCATION = "dist_task_pipelines"
+SOURCES = Path(code_server.__file__).parents[2]
+
+DEFINITIONS = '''
+from pathlib import Path
+
+from dagster import Definitions, Failure, In, Nothing, Out, Output, job, op
+
+from dist_task_pipelines.orchestration.step_executor import (
+    concurrent_step_executor,
+    stop_requested,
+)
+
+HERE = Path(__file__).parent
+
+
+@op(out=Out(Nothing))
+def hold(context):
+    """Goes on until the file `go` is there, or the run has to stop."""
+    while not (HERE / "go").exists():
+        if stop_requested(context.run_id).wait(0.05):
+            raise Failure("stopped")
+
+
+@op(ins={"above": In(Nothing)}, out=Out(Nothing))
+def half(context):
+    """Fails while the file `bad` is there, but not for all."""
+    yield Output(None)
+    if (HERE / "bad").exists():
+        raise Failure("1 of 2 failed")
+
+
+@op(ins={"above": In(Nothing)}, out=Out(Nothing))
+def last(context):
+    pass
+
+
+def flow(name):
+    @job(name=name, executor_def=concurrent_step_executor)
+    def steps():
+        last(half(hold()))
+
+    return steps
+
+
+defs = Definitions(jobs=[flow(name) for name in (HERE / "jobs").read_text().split()])
+'''
+VERSION = """
+from pathlib import Path
+
+
+def of_the_jobs():
+    return Path(__file__).with_name("jobs").read_text()
+"""
+DAGSTER_YAML = """
+telemetry: {enabled: false}
+run_coordinator:
+  module: dagster._core.run_coordinator
+  class: DefaultRunCoordinator
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
+
+LAUNCH = """
+mutation($parameters: ExecutionParams!) {
+  launchRun(executionParams: $parameters) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on Error { message }
+  }
+}
+"""
+REEXECUTE = """
+mutation($parameters: ReexecutionParams!) {
+  launchRunReexecution(reexecutionParams: $parameters) {
+    __typename
+    ... on LaunchRunSuccess { run { runId stepKeysToExecute parentRunId } }
+    ... on Error { message }
+  }
+}
+"""
+TERMINATE = """
+mutation($id: String!) { terminateRun(runId: $id) { __typename ... on Error { message } } }
+"""
+RELOAD = """
+mutation($location: String!) {
+  reloadRepositoryLocation(repositoryLocationName: $location) { __typename }
+}
+"""
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T | None], what: str) -> T:
+    """Look again and again until there is something to see."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if seen := look():
+            return seen
+        time.sleep(0.05)
+    raise AssertionError(f"not within {PATIENCE} s: {what}")
+
+
+class Server:
+    """A code server of the definitions in a folder, with a Dagster home beside them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "log"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.client = DagsterGrpcClient(host="127.0.0.1", port=self.port)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "dist_task_pipelines.orchestration.code_server"),
+                    *("--host", "127.0.0.1", "--port", str(self.port)),
+                    *("--python-file", str(folder / "definitions.py")),
+                    *("--location-name", LOCATION),
+                    *("--version-of", "version:of_the_jobs", "--watch", "0.1"),
+                ],
+                cwd=folder,
+                env={
+                    **os.environ,
+                    "DAGSTER_HOME": str(folder / "home"),
+                    "PYTHONPATH": f"{SOURCES}{os.pathsep}{folder}",
+                },
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_until_it_serves(self) -> None:
+        eventually(self._serves, "the server answers")
+
+    def _serves(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            self.client.ping("")
+        except DagsterUserCodeUnreachableError:
+            return False
+        return True
+
+    def set_jobs(self, text: str) -> None:
+        """Change what the definitions are made from, and with it their version."""
+        new = self.folder / "jobs.new"
+        new.write_text(text)
+        new.rename(self.folder / "jobs")
+
+    def set_jobs_and_wait(self, text: str) -> None:
+        """Change the definitions and wait until they have been rebuilt."""
+        before = self.client.get_server_id()
+        self.set_jobs(text)
+        eventually(lambda: self.client.get_server_id() != before, "a new server id")
+
+    def load_error(self) -> str | None:
+        """The error that it serves in the place of definitions."""
+        reply = json.loads(self.client.list_repositories())
+        return reply["message"] if reply["__class__"] == "SerializableErrorInfo" else None
+
+    def processes(self) -> dict[int, int]:
+        """The processes of its session, itself included, each with its parent."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, parent, _, session = entry.read_text().rpartition(")")[2].split()[:4]
+            except OSError:  # it ended meanwhile
+                continue
+            if int(session) == self.process.pid and state != "Z":
+                found[int(entry.parent.name)] = int(parent)
+        return found
+
+    def kill(self) -> None:
+        """Leave nothing behind, whatever happened."""
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def code_server_of(folder: Path, jobs: str) -> Iterator[Server]:
+    (folder / "definitions.py").write_text(DEFINITIONS)
+    (folder / "version.py").write_text(VERSION)
+    (folder / "jobs").write_text(jobs)
+    home = folder / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(DAGSTER_YAML)
+    server = Server(folder)
+    try:
+        server.wait_until_it_serves()
+        yield server
+    finally:
+        server.kill()
+
+
+class Dagster:
+    """What a webserver holds: an instance, and a workspace that watches the code server."""
+
+    def __init__(self, instance: DagsterInstance, workspace: WorkspaceProcessContext) -> None:
+        self.instance = instance
+        self.workspace = workspace
+
+    def graphql(self, query: str, **variables: object) -> Any:
+        context = self.workspace.create_request_context()
+        (answer,) = execute_dagster_graphql(context, query, variables).data.values()
+        return answer
+
+    def jobs(self) -> set[str]:
+        location = self.workspace.create_request_context().get_code_location(LOCATION)
+        return {job.name for job in location.get_repository("__repository__").get_all_jobs()}
+
+    def launch(self, job: str) -> str:
+        eventually(lambda: job in self.jobs(), f"the workspace has {job}")
+        selector = {
+            "repositoryLocationName": LOCATION,
+            "repositoryName": "__repository__",
+            "jobName": job,
+        }
+        parameters = {"selector": selector, "runConfigData": {}, "mode": "default"}
+        answer = self.graphql(LAUNCH, parameters=parameters)
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        run_id: str = answer["run"]["runId"]
+        return run_id
+
+    def launch_and_wait_for_its_step(self, job: str) -> str:
+        run_id = self.launch(job)
+        eventually(lambda: self.steps(run_id).get("hold"), "the first step has started")
+        return run_id
+
+    def steps(self, run_id: str) -> dict[str, str]:
+        stats = self.instance.get_run_step_stats(run_id)
+        return {each.step_key: each.status.value for each in stats if each.status}
+
+    def end_of(self, run_id: str) -> DagsterRunStatus:
+        def ended() -> DagsterRunStatus | None:
+            run = self.instance.get_run_by_id(run_id)
+            return run.status if run and run.is_finished else None
+
+        return eventually(ended, f"run {run_id} has ended")
+
+
+@contextmanager
+def dagster_beside(server: Server) -> Iterator[Dagster]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(server.folder / "home"))
+        target = GrpcServerTarget(
+            host="127.0.0.1", port=server.port, socket=None, location_name=LOCATION
+        )
+        with (
+            DagsterInstance.get() as instance,
+            WorkspaceProcessContext(instance, target) as workspace,
+        ):
+            yield Dagster(instance, workspace)
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with code_server_of(tmp_path_factory.mktemp("code"), jobs="flow_1") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def dagster(shared_server: Server) -> Iterator[Dagster]:
+    with dagster_beside(shared_server) as dagster:
+        yield dagster
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Iterator[Server]:
+    """The server, serving `flow_1`."""
+    if (shared_server.folder / "jobs").read_text() != "flow_1":
+        shared_server.set_jobs_and_wait("flow_1")
+    yield shared_server
+    for switch in ("go", "bad"):
+        (shared_server.folder / switch).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def sigint_ignored() -> Iterator[None]:
+    """What a process is handed by `nohup` or a shell's `&`."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+# -- rebuilding
+
+
+def test_a_new_job_appears_in_a_watching_workspace(server: Server, dagster: Dagster) -> None:
+    before = server.client.get_server_id()
+    name = f"flow_{time.monotonic_ns()}"
+
+    server.set_jobs(f"flow_1 {name}")
+
+    eventually(lambda: dagster.jobs() == {"flow_1", name}, "the workspace has the new job")
+    assert server.client.get_server_id() != before
+
+
+def test_a_failed_rebuild_keeps_what_was_served_and_is_made_good(
+    server: Server, dagster: Dagster
+) -> None:
+    server.set_jobs_and_wait("flow_1 flow_kept")
+    server_id = server.client.get_server_id()
+
+    server.set_jobs("not-a-job-name")
+    eventually(lambda: "cannot be rebuilt" in server.log.read_text(), "the error is logged")
+
+    assert "not-a-job-name" in server.log.read_text()
+    assert server.client.get_server_id() == server_id
+    dagster.workspace.refresh_code_location(LOCATION)
+    assert dagster.jobs() == {"flow_1", "flow_kept"}
+    server.set_jobs_and_wait("flow_1 flow_mended")
+    eventually(lambda: dagster.jobs() == {"flow_1", "flow_mended"}, "the mended jobs")
+
+
+def test_the_reload_button_rebuilds(server: Server, dagster: Dagster) -> None:
+    before = server.client.get_server_id()
+
+    dagster.graphql(RELOAD, location=LOCATION)
+
+    assert server.client.get_server_id() != before
+
+
+def test_definitions_broken_at_the_start_are_an_error_until_they_are_mended(
+    tmp_path: Path,
+) -> None:
+    with code_server_of(tmp_path, jobs="not-a-job-name") as server:
+        assert server.load_error()
+
+        server.set_jobs_and_wait("flow_1")
+
+        assert server.load_error() is None
+
+
+# -- runs
+
+
+def test_a_run_in_progress_survives_a_rebuild(server: Server, dagster: Dagster) -> None:
+    run_id = dagster.launch_and_wait_for_its_step("flow_1")
+
+    server.set_jobs_and_wait("flow_of_another_name")
+    (server.folder / "go").touch()
+
+    assert dagster.end_of(run_id) is DagsterRunStatus.SUCCESS
+    assert dagster.steps(run_id) == dict.fromkeys(["hold", "half", "last"], "SUCCESS")
+
+
+def test_run_workers_are_forked_from_a_process_with_a_single_thread(
+    server: Server, dagster: Dagster
+) -> None:
+    before = server.processes()
+
+    run_id = dagster.launch_and_wait_for_its_step("flow_1")
+
+    after = server.processes()
+    (worker,) = after.keys() - before.keys()
+    fork_server = after[worker]
+    assert after[fork_server] == server.process.pid
+    assert "Threads:\t1\n" in Path(f"/proc/{fork_server}/status").read_text()
+    (server.folder / "go").touch()
+    assert dagster.end_of(run_id) is DagsterRunStatus.SUCCESS
+
+
+def test_a_run_is_terminated_from_the_ui(server: Server, dagster: Dagster) -> None:
+    run_id = dagster.launch_and_wait_for_its_step("flow_1")
+
+    assert dagster.graphql(TERMINATE, id=run_id)["__typename"] == "TerminateRunSuccess"
+
+    assert dagster.end_of(run_id) is DagsterRunStatus.CANCELED
+    assert dagster.steps(run_id) == {"hold": "FAILURE"}
+
+
+def test_a_run_is_re_executed_from_failure_and_whole(server: Server, dagster: Dagster) -> None:
+    (server.folder / "go").touch()
+    (server.folder / "bad").touch()
+    failed = dagster.launch("flow_1")
+    assert dagster.end_of(failed) is DagsterRunStatus.FAILURE
+    assert dagster.steps(failed) == {"hold": "SUCCESS", "half": "FAILURE", "last": "SUCCESS"}
+    (server.folder / "bad").unlink()
+
+    for strategy, steps in (
+        ("FROM_FAILURE", {"half", "last"}),
+        ("ALL_STEPS", {"hold", "half", "last"}),
+    ):
+        answer = dagster.graphql(
+            REEXECUTE, parameters={"parentRunId": failed, "strategy": strategy}
+        )
+        run = answer["run"]
+        assert run["parentRunId"] == failed
+        assert dagster.end_of(run["runId"]) is DagsterRunStatus.SUCCESS
+        assert dagster.steps(run["runId"]) == dict.fromkeys(steps, "SUCCESS")
+
+
+# -- ends
+
+
+@pytest.mark.usefixtures("sigint_ignored")
+def test_signals_end_the_server_and_its_run_workers(tmp_path: Path) -> None:
+    with code_server_of(tmp_path, jobs="flow_1") as server, dagster_beside(server) as dagster:
+        run_id = dagster.launch_and_wait_for_its_step("flow_1")
+
+        server.process.send_signal(signal.SIGINT)
+        server.process.send_signal(signal.SIGTERM)
+
+        assert server.process.wait(PATIENCE) == 0
+        eventually(lambda: not server.processes(), "no process is left")
+        assert "Traceback" not in server.log.read_text()
+        assert dagster.end_of(run_id) is DagsterRunStatus.FAILURE
+        assert dagster.steps(run_id) == {"hold": "FAILURE"}
+
+
+# -- the command line
+
+
+def test_a_taken_port_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = code_server.Options("127.0.0.1", port, Path("definitions.py"), "x", None, 1.0)
+        with pytest.raises(SystemExit, match=f"cannot listen on 127.0.0.1:{port}"):
+            code_server.serve(options, [])
+
+
+@pytest.mark.parametrize("reference", ["no_such_module:f", "time:no_such_function", "time"])
+def test_an_unknown_version_function_is_refused(
+    reference: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--port", "1", "--python-file", "x", "--location-name", "x"]
+    with pytest.raises(SystemExit):
+        code_server.main([*arguments, "--version-of", reference])
+
+    assert f"'{reference}' is no MODULE:FUNCTION" in capsys.readouterr().err
+
+
+# -- the watch
+
+
+def watch(versions: list[Hashable | Exception], builds: list[bool]) -> list[Hashable]:
+    """Let the watch see these versions one after the other, the first being what is served, and
+    its rebuilds come out like these; gives the versions that it tried to build."""
+    stop = threading.Event()
+    seen: list[Hashable] = []
+    tried: list[Hashable] = []
+    coming, outcomes = iter(versions[1:]), iter(builds)
+
+    def version() -> Hashable:
+        try:
+            current = next(coming)
+        except StopIteration:
+            stop.set()
+            return seen[-1]
+        if isinstance(current, Exception):
+            raise current
+        seen.append(current)
+        return current
+
+    def rebuild() -> bool:
+        tried.append(seen[-1])
+        return next(outcomes, True)
+
+    code_server.keep_current(rebuild, version, versions[0], 0.0, stop)
+    return tried
+
+
+def test_the_watch_rebuilds_once_for_each_new_version() -> None:
+    assert watch([1, 1, 2, 2, 1], builds=[]) == [2, 1]
+
+
+def test_the_watch_tries_a_failed_version_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_server, "RETRY_SECONDS", 0.0)
+
+    assert watch([1, 2, 2, 2], builds=[False, True]) == [2, 2]
+
+
+def test_the_watch_leaves_things_as_they_are_while_the_version_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(code_server, "RETRY_SECONDS", 0.0)
+
+    assert watch([1, OSError("the ledger is away"), 1, 2], builds=[]) == [2]
+    assert "the ledger is away" in caplog.text

@@ -1,0 +1,283 @@
+"""What the code relies on in Dagster without being promised it, a test for each.
+
+After an upgrade, a failure names the API, what is no longer true of it, and the file that uses it.
+"""
+
+import inspect
+import multiprocessing.forkserver
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import dagster
+import pytest
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.utils import FuturesAwareThreadPoolExecutor
+from dagster._grpc.__generated__.dagster_api_pb2 import Empty, ListRepositoriesRequest
+from dagster._grpc.server import DagsterApiServer, LoadedRepositories
+
+from dist_task_pipelines.orchestration.code_server import PRELOADED_MODULES
+
+EXECUTOR = "dist_task_pipelines/orchestration/step_executor.py"
+SERVER = "dist_task_pipelines/orchestration/code_server.py"
+PLATFORM = "dist_task_pipelines/orchestration/platform.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Callee:
+    """A private class, function or method, and the parameters it is called with by name."""
+
+    module: str
+    name: str
+    parameters: tuple[str, ...]
+    used_by: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+    def find(self) -> Any:
+        found: Any = import_module(self.module)
+        for part in self.name.split("."):
+            found = getattr(found, part)
+        return found
+
+
+_PLAN = "dagster._core.execution.plan"
+_CONTEXT = "dagster._core.execution.context.system"
+
+CALLEES = [
+    Callee("dagster._core.events", "EngineEventData.interrupted", ("steps_interrupted",), EXECUTOR),
+    Callee(
+        "dagster._core.execution.api",
+        "ExecuteRunWithPlanIterable",
+        ("execution_plan", "iterator", "execution_context_manager"),
+        EXECUTOR,
+    ),
+    Callee(
+        "dagster._core.execution.context_creation_job",
+        "PlanExecutionContextManager",
+        (
+            "job",
+            "execution_plan",
+            "run_config",
+            "dagster_run",
+            "instance",
+            "retry_mode",
+            "raise_on_error",
+            "output_capture",
+            "step_dependency_config",
+        ),
+        EXECUTOR,
+    ),
+    Callee(_CONTEXT, "PlanExecutionContext.for_step", ("step", "known_state"), EXECUTOR),
+    *(
+        Callee(_CONTEXT, f"PlanOrchestrationContext.{name}", (), EXECUTOR)
+        for name in (
+            "job",
+            "run_id",
+            "run_config",
+            "dagster_run",
+            "instance",
+            "raise_on_error",
+            "output_capture",
+        )
+    ),
+    Callee(
+        f"{_PLAN}.plan", "ExecutionPlan.start", ("retry_mode", "step_dependency_config"), EXECUTOR
+    ),
+    Callee(f"{_PLAN}.plan", "ExecutionPlan.step_keys_to_execute", (), EXECUTOR),
+    Callee(f"{_PLAN}.active", "ActiveExecution.get_steps_to_execute", (), EXECUTOR),
+    Callee(f"{_PLAN}.active", "ActiveExecution.get_known_state", (), EXECUTOR),
+    Callee(f"{_PLAN}.active", "ActiveExecution.handle_event", ("dagster_event",), EXECUTOR),
+    Callee(
+        f"{_PLAN}.active", "ActiveExecution.verify_complete", ("job_context", "step_key"), EXECUTOR
+    ),
+    Callee(f"{_PLAN}.active", "ActiveExecution.plan_events_iterator", ("job_context",), EXECUTOR),
+    Callee(f"{_PLAN}.active", "ActiveExecution.check_for_interrupts", (), EXECUTOR),
+    Callee(f"{_PLAN}.execute_plan", "dagster_event_sequence_for_step", ("step_context",), EXECUTOR),
+    Callee("dagster._core.execution.retries", "RetryMode.DISABLED", (), EXECUTOR),
+    Callee(
+        "dagster._core.execution.step_dependency_config",
+        "StepDependencyConfig",
+        ("require_upstream_step_success",),
+        EXECUTOR,
+    ),
+    Callee("dagster", "Executor.step_dependency_config", (), EXECUTOR),
+    Callee("dagster", "DagsterInstance.all_logs", ("run_id", "of_type"), EXECUTOR),
+    Callee(
+        "dagster._core.types.loadable_target_origin",
+        "LoadableTargetOrigin",
+        ("executable_path", "python_file", "working_directory"),
+        SERVER,
+    ),
+    Callee("dagster._core.utils", "FuturesAwareThreadPoolExecutor", (), SERVER),
+    Callee(
+        "dagster._grpc.server",
+        "DagsterApiServer",
+        (
+            "server_termination_event",
+            "logger",
+            "server_threadpool_executor",
+            "loadable_target_origin",
+            "location_name",
+            "lazy_load_user_code",
+        ),
+        SERVER,
+    ),
+    Callee("dagster._grpc.server", "DagsterApiServer.ReloadCode", ("_request", "_context"), SERVER),
+    Callee(
+        "dagster._grpc.server", "DagsterApiServer.ShutdownServer", ("request", "_context"), SERVER
+    ),
+    Callee(
+        "dagster._grpc.server",
+        "LoadedRepositories",
+        (
+            "loadable_target_origin",
+            "container_image",
+            "entry_point",
+            "container_context",
+            "code_location_name",
+        ),
+        SERVER,
+    ),
+    Callee(
+        "dagster._grpc.server",
+        "DagsterGrpcServer",
+        (
+            "server_termination_event",
+            "dagster_api_servicer",
+            "logger",
+            "threadpool_executor",
+            "host",
+            "port",
+        ),
+        SERVER,
+    ),
+    Callee("dagster._grpc.server", "DagsterGrpcServer.serve", (), SERVER),
+    *(
+        Callee("dagster._grpc.__generated__.dagster_api_pb2", name, (), SERVER)
+        for name in ("Empty", "ReloadCodeReply", "ReloadCodeRequest")
+    ),
+]
+
+
+def broken(what: str, used_by: str) -> str:
+    return f"Dagster {dagster.__version__}: {what}; {used_by} relies on it"
+
+
+def parameters_of(found: Any) -> set[str]:
+    """Those of its signature; Dagster's records show theirs as annotations only."""
+    fields = inspect.get_annotations(found) if inspect.isclass(found) else {}
+    return {*inspect.signature(found).parameters, *fields}
+
+
+@pytest.mark.parametrize("callee", CALLEES, ids=str)
+def test_it_is_there_and_takes_the_parameters(callee: Callee) -> None:
+    try:
+        found = callee.find()
+    except (ImportError, AttributeError) as error:
+        pytest.fail(broken(f"{callee} is gone ({error})", callee.used_by))
+    if callee.parameters:
+        missing = set(callee.parameters) - parameters_of(found)
+        assert not missing, broken(f"{callee} has no {sorted(missing)}", callee.used_by)
+
+
+@pytest.mark.parametrize("module", ["dagster._daemon.__main__", "dagster_webserver.__main__"])
+def test_it_can_be_run_as_a_module(module: str) -> None:
+    assert find_spec(module), broken(f"there is no {module}", PLATFORM)
+
+
+@pytest.mark.parametrize("module", PRELOADED_MODULES)
+def test_it_can_be_preloaded_for_run_workers(module: str) -> None:
+    assert find_spec(module), broken(f"there is no {module}: runs start slower", SERVER)
+
+
+# -- how it behaves, where a name does not tell
+
+
+@pytest.fixture
+def ended() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def servicer(ended: threading.Event) -> Iterator[DagsterApiServer]:
+    servicer = DagsterApiServer(ended, getLogger(), FuturesAwareThreadPoolExecutor())
+    yield servicer
+    ended.set()
+    servicer.cleanup()
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "_loaded_repositories",
+        "_serializable_load_error",
+        "_server_id",
+        "_mp_ctx",
+        "_execution_lock",
+        "_termination_events",
+        "_container_image",
+        "_entry_point",
+        "_container_context",
+    ],
+)
+def test_the_servicer_has_the_attribute(servicer: DagsterApiServer, attribute: str) -> None:
+    assert hasattr(servicer, attribute), broken(f"DagsterApiServer has no {attribute}", SERVER)
+
+
+def test_the_servicer_starts_run_workers_through_its_multiprocessing_context() -> None:
+    source = inspect.getsource(DagsterApiServer.StartRun)
+    for name in ("Queue", "Event", "Process"):
+        assert f"self._mp_ctx.{name}(" in source, broken(f"StartRun uses no _mp_ctx.{name}", SERVER)
+
+
+def test_the_servicer_serves_the_id_and_the_definitions_that_are_put_in_place(
+    servicer: DagsterApiServer,
+) -> None:
+    servicer._server_id = "another"
+    servicer._loaded_repositories = None
+
+    assert servicer.GetServerId(Empty(), None).server_id == "another", broken(
+        "GetServerId does not tell DagsterApiServer._server_id", SERVER
+    )
+    assert "SerializableErrorInfo" in (
+        servicer.ListRepositories(
+            ListRepositoriesRequest(), None
+        ).serialized_list_repositories_response_or_error
+    ), broken("ListRepositories does not read DagsterApiServer._loaded_repositories", SERVER)
+
+
+def test_the_servicer_sets_off_a_shutdown_without_a_client(
+    servicer: DagsterApiServer, ended: threading.Event
+) -> None:
+    servicer.ShutdownServer(Empty(), None)
+
+    assert ended.wait(10), broken("ShutdownServer does not end an idle server", SERVER)
+
+
+def test_a_python_file_is_kept_in_sys_modules_under_its_stem(tmp_path: Path) -> None:
+    file = tmp_path / "kept_definitions.py"
+    file.write_text("from dagster import Definitions\ndefs = Definitions()\n")
+    target = LoadableTargetOrigin(python_file=str(file), working_directory=str(tmp_path))
+    try:
+        LoadedRepositories(target, container_image=None, entry_point=[], container_context=None)
+
+        assert "kept_definitions" in sys.modules, broken(
+            "a loaded python file is not kept as sys.modules[<stem>]", SERVER
+        )
+    finally:
+        sys.modules.pop("kept_definitions", None)
+
+
+def test_the_fork_server_can_be_started_ahead() -> None:
+    assert callable(getattr(multiprocessing.forkserver, "ensure_running", None)), (
+        f"Python {sys.version.split()[0]}: multiprocessing.forkserver.ensure_running is gone; "
+        f"{SERVER} relies on it"
+    )

@@ -1,0 +1,1 @@
+"""Migrations, on every database that the ledger runs on."""

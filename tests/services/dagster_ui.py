@@ -1,0 +1,318 @@
+"""What a person does in the Dagster UI, by the GraphQL that its buttons send."""
+
+import json
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Any, TypeVar
+
+from dist_task_pipelines.domain.json import JsonObject
+
+PATIENCE = 90.0  # seconds that a test waits for what should come within a few
+LOOK_AGAIN = 0.1  # seconds between two looks at a condition
+
+LOCATION = "dist_task_pipelines"
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
+NOT_KEPT = ("dagster/run_key", "dagster/sensor_name", "dagster/tick", "dagster/sensor_tick_id")
+REPOSITORY = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
+
+JOBS = """
+query($repository: RepositorySelector!) {
+  repositoryOrError(repositorySelector: $repository) { ... on Repository { jobs { name } } }
+}
+"""
+JOB = """
+query($job: PipelineSelector!) {
+  pipelineOrError(params: $job) {
+    ... on Pipeline {
+      description
+      presets { name runConfigYaml }
+      solids { name definition { description metadata { key value } } }
+    }
+  }
+}
+"""
+CONFIG_SCHEMA = """
+query($job: PipelineSelector!) {
+  runConfigSchemaOrError(selector: $job) {
+    ... on RunConfigSchema {
+      rootDefaultYaml
+      allConfigTypes {
+        key
+        ... on CompositeConfigType {
+          fields { name description isRequired configTypeKey }
+        }
+      }
+    }
+  }
+}
+"""
+VALIDATE = """
+query($job: PipelineSelector!, $config: RunConfigData!) {
+  isPipelineConfigValid(pipeline: $job, runConfigData: $config, mode: "default") {
+    __typename
+    ... on RunConfigValidationInvalid { errors { message reason } }
+    ... on PythonError { message }
+  }
+}
+"""
+LAUNCHED = """
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on RunConfigValidationInvalid { errors { message reason } }
+    ... on Error { message }
+"""
+LAUNCH = f"""
+mutation($parameters: ExecutionParams!) {{
+  launchPipelineExecution(executionParams: $parameters) {{ {LAUNCHED} }}
+}}
+"""
+REEXECUTE = f"""
+mutation($parameters: ExecutionParams, $reexecutionParameters: ReexecutionParams) {{
+  launchPipelineReexecution(
+    executionParams: $parameters, reexecutionParams: $reexecutionParameters
+  ) {{ {LAUNCHED} }}
+}}
+"""
+TERMINATE = """
+mutation($id: String!, $policy: TerminateRunPolicy!) {
+  terminateRun(runId: $id, terminatePolicy: $policy) {
+    __typename
+    ... on Error { message }
+  }
+}
+"""
+RUN = """
+query($id: ID!) {
+  runOrError(runId: $id) {
+    ... on Run {
+      runId jobName status rootRunId parentRunId runConfig
+      tags { key value }
+    }
+  }
+}
+"""
+RUNS = """
+query($filter: RunsFilter!) {
+  runsOrError(filter: $filter) { ... on Runs { results { runId } } }
+}
+"""
+EVENTS = """
+query($id: ID!, $after: String) {
+  logsForRun(runId: $id, afterCursor: $after) {
+    ... on EventConnection {
+      cursor
+      hasMore
+      events {
+        __typename
+        ... on MessageEvent { message stepKey eventType }
+        ... on ErrorEvent { error { ...Texts cause { ...Texts cause { ...Texts } } } }
+        ... on RunFailureEvent { error { ...Texts cause { ...Texts cause { ...Texts } } } }
+        ... on ExecutionStepFailureEvent { failureMetadata { metadataEntries { ...Entry } } }
+        ... on ExecutionStepOutputEvent { metadataEntries { ...Entry } }
+      }
+    }
+  }
+}
+fragment Texts on PythonError { message }
+fragment Entry on MetadataEntry {
+  label
+  ... on TextMetadataEntry { text }
+  ... on IntMetadataEntry { intValue }
+  ... on TableMetadataEntry { table { records } }
+}
+"""
+
+RunConfig = JsonObject | str  # a str: the text of the Launchpad, YAML
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T | None], what: str, timeout: float = PATIENCE) -> T:
+    """What `look` gives once that is true; the test fails when that takes too long."""
+    deadline = monotonic() + timeout
+    while not (found := look()):
+        assert monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        sleep(LOOK_AGAIN)
+    return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """A Dagster run, as the UI is told of it."""
+
+    id: str
+    job: str
+    status: str
+    config: JsonObject
+    tags: Mapping[str, str]
+    parent_id: str | None
+    root_id: str | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a run.
+
+    Attributes:
+        error: the messages of its error and of what caused that.
+        metadata: by label: a text, a number, or the records of a table.
+    """
+
+    type: str
+    step: str | None
+    message: str
+    error: str
+    metadata: Mapping[str, Any]
+
+
+class DagsterUI:
+    """The Dagster UI at an address."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def graphql(self, query: str, **variables: Any) -> Any:
+        """The data that a query gives; an error fails the test."""
+        request = urllib.request.Request(
+            f"{self.url}/graphql",
+            data=json.dumps({"query": query, "variables": variables}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+            answer = json.load(reply)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def job_names(self) -> list[str]:
+        """The jobs that are listed."""
+        found = self.graphql(JOBS, repository=REPOSITORY)["repositoryOrError"]
+        return [job["name"] for job in found["jobs"]]
+
+    def wait_for_job(self, name: str) -> None:
+        """Wait until the job is listed."""
+        eventually(lambda: name in self.job_names(), f"the job {name} is listed")
+
+    def job(self, name: str) -> Any:
+        """The page of a job: its ops and the presets of its Launchpad."""
+        return self.graphql(JOB, job=_selector(name))["pipelineOrError"]
+
+    def config_schema(self, job: str) -> Any:
+        """What the Launchpad knows of the run config: its types and the default."""
+        return self.graphql(CONFIG_SCHEMA, job=_selector(job))["runConfigSchemaOrError"]
+
+    def config_errors(self, job: str, run_config: RunConfig) -> list[str]:
+        """What the Launchpad marks as wrong."""
+        config = _yaml(run_config)
+        found = self.graphql(VALIDATE, job=_selector(job), config=config)["isPipelineConfigValid"]
+        return [each["message"] for each in found.get("errors", [])]
+
+    def launch(self, job: str, run_config: RunConfig) -> str:
+        """Launch a run from the Launchpad; gives its id."""
+        parameters = {"selector": _selector(job), "runConfigData": _yaml(run_config)}
+        return _launched(self.graphql(LAUNCH, parameters=parameters)["launchPipelineExecution"])
+
+    def reexecute(self, run_id: str, *, from_failure: bool) -> str:
+        """Press Re-execute, for all or from failure; gives the new run's id."""
+        strategy = "FROM_FAILURE" if from_failure else "ALL_STEPS"
+        parameters = {"parentRunId": run_id, "strategy": strategy, "extraTags": []}
+        data = self.graphql(REEXECUTE, reexecutionParameters=parameters)
+        return _launched(data["launchPipelineReexecution"])
+
+    def reexecute_steps(self, run: Run, *steps: str) -> str:
+        """Press Re-execute for selected steps; gives the new run's id."""
+        tags = [
+            {"key": key, "value": value} for key, value in run.tags.items() if key not in NOT_KEPT
+        ]
+        parameters = {
+            "selector": _selector(run.job),
+            "runConfigData": json.dumps(run.config),
+            "stepKeys": steps,
+            "executionMetadata": {
+                "rootRunId": run.root_id or run.id,
+                "parentRunId": run.id,
+                "tags": tags,
+            },
+        }
+        data = self.graphql(REEXECUTE, parameters=parameters)
+        return _launched(data["launchPipelineReexecution"])
+
+    def terminate(self, run_id: str, *, force: bool = False) -> None:
+        """Press Terminate; with `force` the box "Force termination immediately" is ticked."""
+        policy = "MARK_AS_CANCELED_IMMEDIATELY" if force else "SAFE_TERMINATE"
+        answer = self.graphql(TERMINATE, id=run_id, policy=policy)["terminateRun"]
+        assert answer["__typename"] == "TerminateRunSuccess", answer
+
+    def run(self, run_id: str) -> Run:
+        """The run as it is."""
+        found = self.graphql(RUN, id=run_id)["runOrError"]
+        return Run(
+            id=found["runId"],
+            job=found["jobName"],
+            status=found["status"],
+            config=found["runConfig"],
+            tags={tag["key"]: tag["value"] for tag in found["tags"]},
+            parent_id=found["parentRunId"],
+            root_id=found["rootRunId"],
+        )
+
+    def runs_tagged(self, key: str, value: str) -> list[str]:
+        """The ids of the runs with this tag, newest first."""
+        tags = {"tags": [{"key": key, "value": value}]}
+        found = self.graphql(RUNS, filter=tags)["runsOrError"]["results"]
+        return [each["runId"] for each in found]
+
+    def wait_for_run(self, run_id: str, *statuses: str) -> Run:
+        """Wait until the run has ended, or is in one of the statuses."""
+
+        def look() -> Run | None:
+            run = self.run(run_id)
+            return run if run.status in (statuses or ENDED) else None
+
+        return eventually(look, f"run {run_id} is {statuses or 'at its end'}")
+
+    def events(self, run_id: str) -> list[Event]:
+        """The events of the run, oldest first."""
+        found: list[Event] = []
+        after, more = None, True
+        while more:
+            page = self.graphql(EVENTS, id=run_id, after=after)["logsForRun"]
+            found += map(_event, page["events"])
+            after, more = page["cursor"], page["hasMore"]
+        return found
+
+
+def _selector(job: str) -> JsonObject:
+    return {**REPOSITORY, "pipelineName": job}
+
+
+def _yaml(run_config: RunConfig) -> str:
+    return run_config if isinstance(run_config, str) else json.dumps(run_config)
+
+
+def _launched(answer: Any) -> str:
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    return str(answer["run"]["runId"])
+
+
+def _event(found: Any) -> Event:
+    failure = found.get("failureMetadata") or {}
+    entries = found.get("metadataEntries") or failure.get("metadataEntries") or []
+    return Event(
+        type=found.get("eventType") or found["__typename"],
+        step=found.get("stepKey"),
+        message=found.get("message") or "",
+        error="\n".join(_messages(found.get("error"))),
+        metadata={entry["label"]: _value(entry) for entry in entries},
+    )
+
+
+def _messages(error: Any) -> list[str]:
+    return [error["message"], *_messages(error.get("cause"))] if error else []
+
+
+def _value(entry: Any) -> Any:
+    if "table" in entry:
+        return [json.loads(record) for record in entry["table"]["records"]]
+    return entry.get("text", entry.get("intValue"))
