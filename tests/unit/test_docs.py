@@ -1,0 +1,90 @@
+"""The documentation says what the code does: examples are valid, tables are complete."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from dist_task_pipelines.assembly import open_catalog
+from dist_task_pipelines.executors import Registry
+from dist_task_pipelines.flows import resolve_definition
+from dist_task_pipelines.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
+_LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+_FENCE = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_ROW = re.compile(r"^\| (`[^|]+`) \|", re.MULTILINE)
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        for link in _LINK.findall(page.read_text()):
+            if not link.startswith(("http://", "https://")):
+                yield page, link
+
+
+def flow_examples() -> Iterator[str]:
+    for page in PAGES:
+        yield from _FENCE.findall(page.read_text())
+
+
+def first_cells(page: str, heading: str | None = None) -> set[str]:
+    """The code words in the first column of a page's tables, or of one section's."""
+    text = (ROOT / "docs" / page).read_text()
+    if heading:
+        text = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    cells = _ROW.findall(text)
+    return {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
+
+
+@pytest.mark.parametrize(("page", "link"), list(links()), ids=str)
+def test_a_link_leads_somewhere(page: Path, link: str) -> None:
+    assert (page.parent / link).exists()
+
+
+@pytest.mark.parametrize("example", list(flow_examples()))
+def test_a_flow_in_the_docs_is_valid(example: str, tmp_path: Path) -> None:
+    registry = Registry.load()
+    catalog = open_catalog(Settings.load(None, tmp_path), registry)
+    definition = json.loads(example)
+    resolve_definition(
+        definition,
+        name=definition["name"],
+        catalog=catalog,
+        config_models=registry.config_models(),
+    )
+
+
+@pytest.mark.parametrize("task_type", ["http", "rpc", "mq", "db"])
+def test_every_option_of_a_task_type_is_documented(task_type: str) -> None:
+    fields = Registry.load().config_models()[task_type].model_fields
+    options = {field.alias or name for name, field in fields.items()}
+    documented = {cell for cell in first_cells("task-types.md", task_type) if cell.isidentifier()}
+    assert documented == options
+
+
+def test_every_key_of_the_configuration_is_documented() -> None:
+    assert first_cells("configuration.md") == set(keys(Settings))
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        section = _section(field.annotation)
+        if section is None:
+            yield prefix + name
+        else:
+            named = "<name>." if "Mapping" in str(field.annotation) else ""
+            yield from keys(section, f"{prefix}{name}.{named}")
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The model of a section, whether it is needed, optional, or one of many by name."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_section(part) for part in getattr(annotation, "__args__", ()))
+    return next((section for section in inner if section), None)
