@@ -7,14 +7,15 @@ Works on the ledger directly. Tables for people, `--json` for machines; exit cod
 import getpass
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import structlog
 import typer
 from rich.progress import track
+from rich.table import Table
 
 from dist_task_pipelines import assembly
 from dist_task_pipelines.domain import json
@@ -53,10 +54,13 @@ def _user() -> str:
 
 USER = _user()
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
+Record = TypeVar("Record")
+
 SUBMIT_CHUNK = 500  # transactions in one commit
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     help="Distributed transactions on Dagster: define flows, submit, see what failed, repair it.",
 )
@@ -174,10 +178,7 @@ def flow_list(
     """List the flow versions."""
     with _ledger(Settings.load(config, home)) as ledger:
         flows = ledger.flows.page()
-    if as_json:
-        print_json(flows)
-    else:
-        out.print(flows_table(flows) if flows else "no flows yet; `dist-task flow apply FILE`")
+    _show(flows, flows_table, as_json, empty="no flows yet; `dist-task flow apply FILE`")
 
 
 @flow_app.command("show")
@@ -267,10 +268,7 @@ def status(
             _show_transaction(ledger, transaction_id, as_json)
             return
         records = ledger.transactions.page(status=with_status, flow_id=flow, limit=limit)
-    if as_json:
-        print_json(records)
-    else:
-        out.print(transactions_table(records) if records else "no transactions")
+    _show(records, transactions_table, as_json, empty="no transactions")
 
 
 @app.command()
@@ -290,10 +288,7 @@ def exceptions(
         records = ledger.exceptions.page(
             handled=handled, flow_id=flow, transaction_id=transaction, limit=limit
         )
-    if as_json:
-        print_json(records)
-    else:
-        out.print(exceptions_table(records) if records else "no exceptions")
+    _show(records, exceptions_table, as_json, empty="no exceptions")
 
 
 @app.command()
@@ -432,6 +427,15 @@ def _show_transaction(ledger: Ledger, identifier: str, as_json: bool) -> None:
         print_json({"transaction": record, "tasks": tasks, "logs": logs})
         return
     out.print(transactions_table([record]), "", tasks_table(tasks), "", logs_table(logs))
+
+
+def _show(
+    records: Sequence[Record], table: Callable[[Sequence[Record]], Table], as_json: bool, empty: str
+) -> None:
+    if as_json:
+        print_json(records)
+    else:
+        out.print(table(records) if records else empty)
 
 
 def _say(done: dict[str, Any], words: str, as_json: bool) -> None:
