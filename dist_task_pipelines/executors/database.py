@@ -159,7 +159,6 @@ def _engine(url: str) -> Engine:
     engine = create_engine(
         parsed,
         connect_args=arguments,
-        hide_parameters=True,
         json_deserializer=loads,
         json_serializer=dumps,
         max_overflow=0,
@@ -169,6 +168,8 @@ def _engine(url: str) -> Engine:
     )
     if engine.dialect.name == "sqlite":
         _begin_explicitly(engine)
+    elif engine.dialect.name in ("mysql", "mariadb"):
+        _be_strict(engine)
     return engine
 
 
@@ -187,6 +188,17 @@ def _begin_explicitly(engine: Engine) -> None:
     def _begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("dist_task_writes")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _be_strict(engine: Engine) -> None:
+    """MySQL: a value that does not fit is an error, also where the server would cut it."""
+
+    @event.listens_for(engine, "connect")
+    def _set_mode(connection: Any, record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',STRICT_ALL_TABLES')"
+            )
 
 
 def _listed(names: Iterable[str]) -> str:

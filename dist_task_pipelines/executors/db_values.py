@@ -68,12 +68,14 @@ def to_column(column: Column[Any], value: JsonValue) -> Any:
         return null()
     wanted, convert = _rule_of(column.type)
     try:
-        return convert(value)
-    except ValueError as error:
+        converted = convert(value)
+        _refuse_rounding(column.type, converted)
+    except (ValueError, OverflowError) as error:
         found = f" ({error})" if error.args else ""
         raise BadValue(
             f"column {column.name!r} takes {wanted}, not {_described(value)}{found}"
         ) from None
+    return converted
 
 
 def to_json(column: str, value: Any) -> JsonValue:
@@ -129,9 +131,8 @@ def _decimal(value: JsonValue) -> Decimal:
 
 def _short_decimal(value: JsonValue) -> Decimal:
     number = _decimal(value)
-    is_integer = number == number.to_integral_value() and abs(number) < 2**63
     digits = "".join(map(str, number.as_tuple().digits)).strip("0")
-    if len(digits) > 15 and not is_integer:
+    if len(digits) > 15 and (_places(number) or abs(number) >= 2**63):
         raise ValueError("SQLite would round it")
     return number
 
@@ -176,6 +177,28 @@ def _time(value: JsonValue) -> time:
 def _refuse_zone(moment: datetime | time) -> None:
     if moment.tzinfo is not None:
         raise ValueError("the column would lose the time zone")
+
+
+def _refuse_rounding(kind: types.TypeEngine[Any], value: object) -> None:
+    """Refuse what the database would round without a word: MySQL does, with both."""
+    if isinstance(value, Decimal):
+        places, kept = _places(value), getattr(kind, "scale", None)
+    elif isinstance(value, datetime | time) and hasattr(kind, "fsp"):
+        places, kept = _places(Decimal(value.microsecond).scaleb(-6)), kind.fsp or 0
+    else:
+        return
+    if kept is not None and places > kept:
+        raise ValueError(f"it would be rounded to {kept} decimal places")
+
+
+def _places(number: Decimal) -> int:
+    """How many decimal places the number has, zeros at its end not counted."""
+    _, digits, exponent = number.as_tuple()
+    if not number:
+        return 0
+    text = "".join(map(str, digits))
+    zeros = len(text) - len(text.rstrip("0"))
+    return max(0, -int(exponent) - zeros)
 
 
 def _scalar(value: JsonValue) -> JsonValue:

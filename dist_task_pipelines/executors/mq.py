@@ -16,11 +16,8 @@ from dist_task_pipelines.executors.base import (
     RocketMQ,
     invalid_config,
 )
-from dist_task_pipelines.executors.rocketmq_client import (
-    MqMessage,
-    RocketMQProducer,
-    failure_of,
-)
+from dist_task_pipelines.executors.rocketmq_client import MqMessage, RocketMQProducer
+from dist_task_pipelines.executors.rocketmq_errors import failure_of
 from dist_task_pipelines.executors.threads import Threads
 
 _SENDS = 32  # at a time

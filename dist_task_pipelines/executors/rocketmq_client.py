@@ -2,8 +2,6 @@
 
 What it keeps from the rest of the platform:
 
-- Importing the client makes a log folder in the home directory; here it logs to the
-  standard logger `rocketmq-python-client`, and the folder is never made.
 - It is not fork-safe: a process that used it must not fork and use it in the child. The
   client is imported and started at the first send, and a child that inherits a started
   one is refused.
@@ -13,31 +11,26 @@ What it keeps from the rest of the platform:
 - After a broken connection it does not register again for minutes, so it is replaced.
 """
 
-import concurrent.futures
 import logging
 import math
 import os
 import re
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
 from typing import Any
 
-from dist_task_pipelines.domain.outcome import Outcome
-from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.executors.base import Progress, RocketMQ
+from dist_task_pipelines.executors.rocketmq_errors import BadSetup, verdict_of
+from dist_task_pipelines.executors.rocketmq_package import load_client
 
 REQUEST_SECONDS = 10  # for one request to a broker, whatever the task's timeout
 
-_LOG_MODULE = "rocketmq.v5.log.log_config"
 _MAX_BODY_BYTES = 4 * 1024 * 1024  # until the broker says otherwise
 _ENDPOINTS = re.compile(r"[^\s:;/]+:[0-9]{1,5}(;[^\s:;/]+:[0-9]{1,5})*;?")
-_NOT_CONNECTED = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +53,6 @@ class Receipt:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What an error means.
-
-    Attributes:
-        type: the class of causes.
-        retryable: whether sending again can help.
-        refused: the broker, or the client before it, did not take the message; otherwise
-            whether it did follows from how far the send got.
-        broken: the client is of no use any more.
-    """
-
-    type: str
-    retryable: bool
-    refused: bool = True
-    broken: bool = False
-
-
-class BadSetup(Exception):
-    """The client cannot work as it is configured or used; says what to do."""
-
-
 class RocketMQProducer:
     """Sends messages; connects at the first one. Every method is for threads, not loops.
 
@@ -96,7 +67,7 @@ class RocketMQProducer:
         self._ending: list[threading.Thread] = []
 
     def send(self, message: MqMessage, progress: Progress) -> Receipt:
-        """Send once, within two times REQUEST_SECONDS.
+        """Send once; each of the few requests that it takes ends within REQUEST_SECONDS.
 
         Raises:
             Exception: the client's own errors; `failure_of` knows what they mean.
@@ -197,125 +168,6 @@ class _Client:
         MessagingResultChecker.check(answer.result().status)
 
 
-class _ClientLog(logging.LoggerAdapter[logging.Logger]):
-    """The client's logger; it still calls `warn`, which Python is about to drop."""
-
-    def warn(self, msg: object, *args: object, **kwargs: Any) -> None:
-        self.warning(msg, *args, **kwargs)
-
-
-def load_client() -> ModuleType:
-    """The official client's package, imported without its set-up of logging."""
-    quiet = ModuleType(_LOG_MODULE)
-    quiet.__dict__["logger"] = _ClientLog(logging.getLogger("rocketmq-python-client"))
-    sys.modules.setdefault(_LOG_MODULE, quiet)
-    import rocketmq  # noqa: PLC0415
-
-    return rocketmq  # type: ignore[no-any-return]
-
-
-def failure_of(error: Exception, progress: Progress) -> Outcome:
-    """The outcome of a send that ended with this error.
-
-    Raises:
-        Exception: the error itself, when no one foresaw it.
-    """
-    verdict = verdict_of(error)
-    if verdict is None:
-        raise error
-    message, code = _told(error)
-    return Outcome.failure(
-        verdict.type,
-        message,
-        code=code,
-        retryable=verdict.retryable,
-        applied=Applied.NO if verdict.refused else progress.applied,
-    )
-
-
-def verdict_of(error: Exception) -> Verdict | None:
-    """What the error means, None when no one foresaw it."""
-    import grpc  # noqa: PLC0415
-
-    if isinstance(error, grpc.RpcError):
-        never_sent = str(error.details()).startswith(_NOT_CONNECTED)
-        return _UNREACHABLE if never_sent else grpc_verdicts().get(error.code())
-    known = verdicts()
-    if type(error) is Exception:
-        return known[Exception]
-    return next((known[kind] for kind in type(error).__mro__[:-3] if kind in known), None)
-
-
-_UNREACHABLE = Verdict("ConnectionFailed", retryable=True, broken=True)
-_LOST = Verdict("ConnectionLost", retryable=True, refused=False, broken=True)
-_LATE = Verdict("Timeout", retryable=True, refused=False, broken=True)
-_BUSY = Verdict("Throttled", retryable=True)
-_BROKER = Verdict("BrokerError", retryable=True, refused=False)
-_REFUSED = Verdict("BrokerError", retryable=False)
-_UNCLEAR = Verdict("BrokerError", retryable=False, refused=False)
-_BAD_MESSAGE = Verdict("InvalidMessage", retryable=False)
-_NOT_PERMITTED = Verdict("NotPermitted", retryable=False)
-_BAD_SETUP = Verdict("InvalidConfig", retryable=False)
-
-
-@cache
-def verdicts() -> Mapping[type[BaseException], Verdict]:
-    """What the errors mean that the client raises; the most specific class decides."""
-    load_client()
-    from rocketmq.v5 import exception as rocketmq  # noqa: PLC0415
-
-    return {
-        # said by the broker
-        rocketmq.BadRequestException: _BAD_MESSAGE,
-        rocketmq.PayloadTooLargeException: _BAD_MESSAGE,
-        rocketmq.PayloadEmptyException: _BAD_MESSAGE,
-        rocketmq.RequestHeaderFieldsTooLargeException: _BAD_MESSAGE,
-        rocketmq.NotFoundException: Verdict("UnknownTopic", retryable=False),
-        rocketmq.UnauthorizedException: _NOT_PERMITTED,
-        rocketmq.PaymentRequiredException: _NOT_PERMITTED,
-        rocketmq.ForbiddenException: _NOT_PERMITTED,
-        rocketmq.TooManyRequestsException: _BUSY,
-        rocketmq.LiteTopicQuotaExceededException: _REFUSED,
-        rocketmq.LiteSubscriptionQuotaExceededException: _REFUSED,
-        rocketmq.InternalErrorException: _BROKER,
-        rocketmq.ProxyTimeoutException: _BROKER,
-        rocketmq.UnsupportedException: _UNCLEAR,  # also for every status it does not know
-        rocketmq.ClientException: _BROKER,
-        # said by the client itself
-        rocketmq.IllegalArgumentException: _BAD_MESSAGE,
-        rocketmq.IllegalStateException: _LOST,
-        concurrent.futures.CancelledError: _LOST,
-        AssertionError: _BROKER,  # a reply with no receipt, or several
-        Exception: _LOST,  # the client's bare ones
-        BadSetup: _BAD_SETUP,
-    }
-
-
-@cache
-def grpc_verdicts() -> Mapping[Any, Verdict]:
-    """What the codes mean with which a call breaks off below the broker."""
-    from grpc import StatusCode  # noqa: PLC0415
-
-    return {
-        StatusCode.UNAVAILABLE: _LOST,
-        StatusCode.DEADLINE_EXCEEDED: _LATE,
-        StatusCode.CANCELLED: _LOST,
-        StatusCode.UNKNOWN: _LOST,
-        StatusCode.INTERNAL: _LOST,
-        StatusCode.ABORTED: _LOST,
-        StatusCode.DATA_LOSS: _LOST,
-        StatusCode.RESOURCE_EXHAUSTED: _BUSY,
-        StatusCode.UNAUTHENTICATED: _NOT_PERMITTED,
-        StatusCode.PERMISSION_DENIED: _NOT_PERMITTED,
-        StatusCode.INVALID_ARGUMENT: _BAD_MESSAGE,
-        StatusCode.OUT_OF_RANGE: _BAD_MESSAGE,
-        StatusCode.NOT_FOUND: _REFUSED,
-        StatusCode.ALREADY_EXISTS: _REFUSED,
-        StatusCode.FAILED_PRECONDITION: _REFUSED,
-        StatusCode.UNIMPLEMENTED: _REFUSED,  # no RocketMQ proxy listens there
-    }
-
-
 @cache
 def _one_send_producer() -> Any:
     """A producer that does not send again by itself, as its settings would have it."""
@@ -363,19 +215,3 @@ def _native(message: MqMessage) -> Any:
     if message.delay is not None:
         native.delivery_timestamp = math.ceil(time.time()) + message.delay  # in seconds
     return native
-
-
-def _told(error: Exception) -> tuple[str, str]:
-    """The error's message and code."""
-    import grpc  # noqa: PLC0415
-
-    if isinstance(error, grpc.RpcError):
-        return str(error.details()), error.code().name
-    message = str(error.args[0]) if error.args else type(error).__name__
-    return message, _code_name(getattr(error, "code", None))
-
-
-def _code_name(code: int | None) -> str:
-    from rocketmq.grpc_protocol import Code  # noqa: PLC0415
-
-    return Code.Name(code) if code in Code.values() else str(code or "")

@@ -49,6 +49,7 @@ MIGRATION_WAIT = 600  # seconds to wait for another process that migrates
 
 _MYSQL_TRY_AGAIN = {1205, 1213}  # lock wait timeout, deadlock
 _MYSQL_REFUSES_VALUE = {1366}  # not in the character set
+_MYSQL_TOO_LARGE = 1153
 _MYSQL_CONNECTION_LOST = {2006, 2013, 2014, 2055, 1053, 1927}
 
 # What drivers raise for a value that they cannot even send.
@@ -75,6 +76,7 @@ class Database:
         self.engine = _create_engine(url, pool_size)
         self._writer = self.engine.execution_options(ledger_writes=True)
         self.clock: Clock = clock or (DatabaseClock(self) if self.is_mysql else SystemClock())
+        self._max_packet = LEAST_PACKET
 
     @property
     def display_url(self) -> str:
@@ -119,7 +121,13 @@ class Database:
 
     def _write_once(self, work: Callable[[Connection], R]) -> R:
         with self._writer.connect() as connection:
-            result = work(connection)
+            try:
+                result = work(connection)
+            except DBAPIError as error:
+                if self._is_too_large(error):
+                    connection.invalidate()  # the server hangs up; a rollback would hide why
+                    raise _refused(error) from error
+                raise
             try:
                 connection.commit()
             except DBAPIError as error:
@@ -140,6 +148,7 @@ class Database:
             return
         with self.read() as connection:
             most = connection.scalar(sa.text("SELECT @@max_allowed_packet"))
+        self._max_packet = most
         if most < LEAST_PACKET:
             raise LedgerUnavailable(
                 f"the ledger {self.display_url} takes statements of at most {most} bytes; "
@@ -200,8 +209,7 @@ class Database:
 
     def _translate(self, error: Exception) -> Exception:
         if _refuses_value(error):
-            cause = getattr(error, "orig", None) or error
-            return RowRefused(f"the ledger's database refuses a value: {cause}")
+            return _refused(error)
         if not isinstance(error, OperationalError | InterfaceError | TimeoutError | Raced):
             return error
         return LedgerUnavailable(
@@ -209,6 +217,14 @@ class Database:
             f"{getattr(error, 'orig', None) or error}; "
             "check that it is running and that `database.url` is right"
         )
+
+    def _is_too_large(self, error: DBAPIError) -> bool:
+        """Whether MySQL hung up on a statement because it is over max_allowed_packet.
+
+        It does so before the statement has arrived, so its answer is seldom read.
+        """
+        hung_up = _connection_lost(error) and _bytes_sent(error) > self._max_packet
+        return hung_up or _code(error) == _MYSQL_TOO_LARGE
 
     def dispose(self) -> None:
         """Close every pooled connection."""
@@ -404,8 +420,30 @@ def _refuses_value(error: Exception) -> bool:
     return isinstance(error, StatementError) and isinstance(error.orig, DistTaskError)
 
 
+def _refused(error: Exception) -> RowRefused:
+    cause = getattr(error, "orig", None) or error
+    return RowRefused(f"the ledger's database refuses a value: {cause}")
+
+
 def _connection_lost(error: DBAPIError) -> bool:
     return error.connection_invalidated or _code(error) in _MYSQL_CONNECTION_LOST
+
+
+def _bytes_sent(error: DBAPIError) -> int:
+    """About how long the statement was; of many rows the longest, since PyMySQL sends parts."""
+    rows = error.params if isinstance(error.params, list) else [error.params or {}]
+    return len(error.statement or "") + max(map(_bytes_of, rows))
+
+
+def _bytes_of(row: Any) -> int:
+    values = row.values() if isinstance(row, Mapping) else row
+    texts = (value for value in values if isinstance(value, str))
+    return sum(len(text.encode(errors="replace")) + _escapes(text) for text in texts)
+
+
+def _escapes(text: str) -> int:
+    """How many backslashes PyMySQL writes into the text."""
+    return sum(map(text.count, "\0\n\r\x1a\"'\\"))
 
 
 def _is_busy(error: DBAPIError) -> bool:

@@ -188,7 +188,6 @@ class _Steps:
         else:
             self._running.remove(step_key)
             self._halt = self._halt or report
-            self._active.verify_complete(self._context, step_key)
             yield from self._active.plan_events_iterator(self._context)
 
     def _interrupted(self) -> bool:

@@ -1,6 +1,7 @@
 """Attempts: what may begin, what is recorded of its end, and what follows from it."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ AUTO = RetryStrategy.AUTO
 def test_an_attempt_that_begins_is_recorded(ledger: Ledger, clock: SteppableClock) -> None:
     flow = a_flow(ledger)
     batch = take(ledger, flow, "or der/1")
-    request = {"config": {"url": "http://x"}, "input": {"b": 1, "a": 2}}
+    request: dict[str, Any] = {"config": {"url": "http://x"}, "input": {"b": 1, "a": 2}}
     begin = Start(batch.members[0].seq, "key", request, request["input"])
     clock.step(1)
     started = ledger.attempts.start(batch, flow, flow.by_id["deduct"], [begin], lease=LEASE)
@@ -497,7 +498,7 @@ def test_details_up_to_four_kilobytes_are_kept(ledger: Ledger) -> None:
     flow = a_flow(ledger, a_task("deduct"))
     batch = take(ledger, flow, "fits", "over", "odd")
     start(ledger, batch, "deduct")
-    details = {
+    details: dict[str, dict[str, Any]] = {
         "fits": {"body": "x" * (4096 - len('{"body":""}'))},
         "over": {"body": "x" * (4097 - len('{"body":""}'))},
         "odd": {"body": b"bytes"},
@@ -522,7 +523,7 @@ def test_a_request_that_was_frozen_is_given_to_the_next_attempt(
 ) -> None:
     flow = a_flow(ledger)
     batch = take(ledger, flow, "a")
-    request = {"input": {"z": 1, "a": "\ud800"}, "config": {}}
+    request: dict[str, Any] = {"input": {"z": 1, "a": "\ud800"}, "config": {}}
     begin = Start(seq_of(batch, "a"), "key", request, request["input"])
     ledger.attempts.start(batch, flow, flow.by_id["deduct"], [begin], lease=LEASE)
     finish(ledger, batch, "deduct", {"a": failure(retry_at=clock.now())})

@@ -1,6 +1,7 @@
 """Batches: taken at most once, kept, and ended; what becomes of what they leave behind."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -134,7 +135,10 @@ def test_what_no_run_came_for_is_pending_again_in_its_old_place(
 
 @pytest.mark.parametrize("method", ["acquire", "keep", "end", "members"])
 def test_an_unknown_batch_is_not_found(ledger: Ledger, method: str) -> None:
-    fields = {"acquire": {"run_id": "r", "worker": "w", "lease": 1}, "keep": {"lease": 1}}
+    fields: dict[str, dict[str, Any]] = {
+        "acquire": {"run_id": "r", "worker": "w", "lease": 1},
+        "keep": {"lease": 1},
+    }
     reason = [BatchEnd.DONE] if method == "end" else []
     with pytest.raises(NotFound, match="no batch 12345"):
         getattr(ledger.batches, method)(12345, *reason, **fields.get(method, {}))

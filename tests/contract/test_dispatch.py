@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -126,7 +127,11 @@ def test_runs_in_flight_are_limited_for_each_flow(ledger: Ledger, clock: Steppab
     flow, other = a_flow(ledger), a_flow(ledger, name="other")
     submit_one_by_one(ledger, clock, flow, *"abc")
     submit_one_by_one(ledger, clock, other, *"xyz")
-    limits = {"max_batch": 1, "max_runs_in_flight": 3, "max_runs_in_flight_per_flow": 2}
+    limits: dict[str, Any] = {
+        "max_batch": 1,
+        "max_runs_in_flight": 3,
+        "max_runs_in_flight_per_flow": 2,
+    }
     first = dispatch(ledger, flow, other, **limits)
     assert [batch.transaction_id for batch in first] == ["a", "b", "x"]
     ledger.batches.end(acquire(ledger, first[2]).id, BatchEnd.DONE)
@@ -152,7 +157,11 @@ def test_a_backlog_of_one_flow_leaves_room_for_another(
     flow, other = a_flow(ledger), a_flow(ledger, name="other")
     submit_one_by_one(ledger, clock, flow, *(f"a{n}" for n in range(10)))
     submit_one_by_one(ledger, clock, other, "b")
-    limits = {"max_batch": 2, "max_runs_in_flight": 4, "max_runs_in_flight_per_flow": 3}
+    limits: dict[str, Any] = {
+        "max_batch": 2,
+        "max_runs_in_flight": 4,
+        "max_runs_in_flight_per_flow": 3,
+    }
     dispatched = dispatch(ledger, flow, other, **limits)
     assert Counter(b.flow_id for b in dispatched) == {flow.id: 3, other.id: 1}
 
@@ -160,7 +169,7 @@ def test_a_backlog_of_one_flow_leaves_room_for_another(
 def test_a_batch_is_bounded_in_rows_and_grows_under_load(ledger: Ledger) -> None:
     flow = a_flow(ledger)
     submit(ledger, flow, *(f"order-{n}" for n in range(7)))
-    limits = {"max_batch": 5, "max_runs_in_flight": 1}
+    limits: dict[str, Any] = {"max_batch": 5, "max_runs_in_flight": 1}
     [first] = dispatch(ledger, flow, **limits)
     assert first.size == 5
     ledger.batches.end(acquire(ledger, first).id, BatchEnd.STOPPED)
@@ -231,7 +240,11 @@ def test_two_dispatchers_at_once_never_hand_out_a_transaction_twice(
     flow = a_flow(ledger)
     ids = [f"order-{number}" for number in range(60)]
     submit(ledger, flow, *ids)
-    limits = {"max_batch": 5, "max_runs_in_flight": 10, "max_runs_in_flight_per_flow": 10}
+    limits: dict[str, Any] = {
+        "max_batch": 5,
+        "max_runs_in_flight": 10,
+        "max_runs_in_flight_per_flow": 10,
+    }
     answers = together(
         *(lambda each=each: dispatch(each, flow, **limits) for each in (ledger, another_ledger) * 3)
     )

@@ -1,6 +1,7 @@
 """What a person does: retry, handle, cancel; each with its audit row, none of them raced."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -259,9 +260,10 @@ def test_a_retry_and_a_handling_at_once_agree(
 ) -> None:
     exceptions = [a_failed_transaction(ledger, flow, name) for name in "abcd"]
     for exception in exceptions:
+        number = exception.id
         together(
-            lambda e=exception: ledger.operators.handle(e.id, actor="ann"),
-            lambda e=exception: another_ledger.operators.retry_exception(e.id, actor="bob"),
+            partial(ledger.operators.handle, number, actor="ann"),
+            partial(another_ledger.operators.retry_exception, number, actor="bob"),
         )
         name = exception.transaction_id
         assert the_exception(ledger, name).handled

@@ -38,6 +38,8 @@ from dist_task_pipelines.orchestration.step_executor import (
 )
 
 HERE = Path(__file__).parent
+if (HERE / "broken").exists():
+    raise RuntimeError("broken on purpose")
 
 
 @op(out=Out(Nothing))
@@ -181,9 +183,9 @@ class Server:
         eventually(lambda: self.client.get_server_id() != before, "a new server id")
 
     def load_error(self) -> str | None:
-        """The error that it serves in the place of definitions."""
-        reply = json.loads(self.client.list_repositories())
-        return reply["message"] if reply["__class__"] == "SerializableErrorInfo" else None
+        """The error that it serves in the place of definitions, as Dagster serializes it."""
+        reply = self.client.list_repositories()
+        return reply if json.loads(reply)["__class__"] == "SerializableErrorInfo" else None
 
     def processes(self) -> dict[int, int]:
         """The processes of its session, itself included, each with its parent."""
@@ -298,7 +300,7 @@ def server(shared_server: Server) -> Iterator[Server]:
     if (shared_server.folder / "jobs").read_text() != "flow_1":
         shared_server.set_jobs_and_wait("flow_1")
     yield shared_server
-    for switch in ("go", "bad"):
+    for switch in ("go", "bad", "broken"):
         (shared_server.folder / switch).unlink(missing_ok=True)
 
 
@@ -326,18 +328,18 @@ def test_a_new_job_appears_in_a_watching_workspace(server: Server, dagster: Dags
 def test_a_failed_rebuild_keeps_what_was_served_and_is_made_good(
     server: Server, dagster: Dagster
 ) -> None:
-    server.set_jobs_and_wait("flow_1 flow_kept")
     server_id = server.client.get_server_id()
 
-    server.set_jobs("not-a-job-name")
+    (server.folder / "broken").touch()
+    server.set_jobs("flow_1 flow_2")
     eventually(lambda: "cannot be rebuilt" in server.log.read_text(), "the error is logged")
 
-    assert "not-a-job-name" in server.log.read_text()
+    assert "broken on purpose" in server.log.read_text()
     assert server.client.get_server_id() == server_id
     dagster.workspace.refresh_code_location(LOCATION)
-    assert dagster.jobs() == {"flow_1", "flow_kept"}
-    server.set_jobs_and_wait("flow_1 flow_mended")
-    eventually(lambda: dagster.jobs() == {"flow_1", "flow_mended"}, "the mended jobs")
+    assert dagster.jobs() == {"flow_1"}
+    (server.folder / "broken").unlink()
+    eventually(lambda: dagster.jobs() == {"flow_1", "flow_2"}, "the jobs once it is mended")
 
 
 def test_the_reload_button_rebuilds(server: Server, dagster: Dagster) -> None:
@@ -351,12 +353,13 @@ def test_the_reload_button_rebuilds(server: Server, dagster: Dagster) -> None:
 def test_definitions_broken_at_the_start_are_an_error_until_they_are_mended(
     tmp_path: Path,
 ) -> None:
-    with code_server_of(tmp_path, jobs="not-a-job-name") as server:
-        assert server.load_error()
+    (tmp_path / "broken").touch()
+    with code_server_of(tmp_path, jobs="flow_1") as server:
+        assert "broken on purpose" in (server.load_error() or "")
 
-        server.set_jobs_and_wait("flow_1")
+        (tmp_path / "broken").unlink()
 
-        assert server.load_error() is None
+        eventually(lambda: server.load_error() is None, "definitions are served")
 
 
 # -- runs

@@ -95,9 +95,6 @@ CALLEES = [
     Callee(f"{_PLAN}.active", "ActiveExecution.get_steps_to_execute", (), EXECUTOR),
     Callee(f"{_PLAN}.active", "ActiveExecution.get_known_state", (), EXECUTOR),
     Callee(f"{_PLAN}.active", "ActiveExecution.handle_event", ("dagster_event",), EXECUTOR),
-    Callee(
-        f"{_PLAN}.active", "ActiveExecution.verify_complete", ("job_context", "step_key"), EXECUTOR
-    ),
     Callee(f"{_PLAN}.active", "ActiveExecution.plan_events_iterator", ("job_context",), EXECUTOR),
     Callee(f"{_PLAN}.active", "ActiveExecution.check_for_interrupts", (), EXECUTOR),
     Callee(f"{_PLAN}.execute_plan", "dagster_event_sequence_for_step", ("step_context",), EXECUTOR),

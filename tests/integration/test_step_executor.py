@@ -24,6 +24,7 @@ from dagster import (
     Out,
     Output,
     ResourceDefinition,
+    RetryRequested,
     op,
     resource,
 )
@@ -279,6 +280,17 @@ def test_an_op_that_fails_without_an_output_holds_back_only_what_follows_it(
     assert step_states(instance, run) == {"a": "FAILURE", "other": "SUCCESS", "other_2": "SUCCESS"}
 
 
+def test_a_retry_is_the_ledgers_business_and_not_dagsters(instance: DagsterInstance) -> None:
+    def again(_: OpExecutionContext) -> None:
+        raise RetryRequested(max_retries=1)
+
+    run = execute(instance, job_of(step("a", again)))
+
+    assert step_states(instance, run) == {"a": "FAILURE"}
+    assert run.status is DagsterRunStatus.FAILURE
+    assert "Steps failed: ['a']" in job_failure(instance, run)
+
+
 def test_an_error_of_an_op_reaches_a_caller_who_asked_for_it(
     instance: DagsterInstance, waiting: WaitsForStop
 ) -> None:
@@ -312,6 +324,17 @@ def test_an_error_outside_the_op_fails_the_run_by_name(
 
     assert run.status is DagsterRunStatus.FAILURE
     assert "the event log is gone" in job_failure(instance, run)
+
+
+def test_a_step_that_ends_without_a_result_fails_the_run(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_executor, "dagster_event_sequence_for_step", lambda _: iter(()))
+
+    run = execute(instance, job_of(step("a", nothing), step("b", nothing, after=["a"])))
+
+    assert run.status is DagsterRunStatus.FAILURE
+    assert "Steps still in flight: {'a'}" in job_failure(instance, run)
 
 
 def test_a_selected_step_whose_input_no_run_has_produced_fails_the_run(
@@ -410,6 +433,8 @@ def test_a_run_asked_to_stop_ends_cancelled_with_its_resources_torn_down(
     assert torn_down == [(expected, True, True)]
     assert reload(instance, run).status is DagsterRunStatus.CANCELED
     assert "b" not in step_states(instance, run)
+    messages = [record.message for record in instance.all_logs(run.run_id)]
+    assert any("no further step is started; waiting for a." in message for message in messages)
 
 
 def test_a_run_marked_as_cancelled_just_as_it_starts_is_stopped(

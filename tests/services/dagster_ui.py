@@ -93,6 +93,13 @@ query($id: ID!) {
   }
 }
 """
+TICKS = """
+query($repository: RepositorySelector!) {
+  sensorsOrError(repositorySelector: $repository) {
+    ... on Sensors { results { name sensorState { ticks(limit: 1) { tickId timestamp status } } } }
+  }
+}
+"""
 RUNS = """
 query($filter: RunsFilter!) {
   runsOrError(filter: $filter) { ... on Runs { results { runId } } }
@@ -271,6 +278,26 @@ class DagsterUI:
             return run if run.status in (statuses or ENDED) else None
 
         return eventually(look, f"run {run_id} is {statuses or 'at its end'}")
+
+    def last_ticks(self) -> dict[str, str]:
+        """The id of the last tick of each sensor that is over, by the sensor's name."""
+        found = self.graphql(TICKS, repository=REPOSITORY)["sensorsOrError"]["results"]
+        return {
+            each["name"]: tick["tickId"]
+            for each in found
+            for tick in each["sensorState"]["ticks"]
+            if tick["status"] != "STARTED"
+        }
+
+    def wait_for_ticks(self, count: int = 2) -> None:
+        """Wait until every sensor has looked at the ledger so often, from now on."""
+        for _ in range(count):
+            before = self.last_ticks()
+
+            def all_ticked(before: Mapping[str, str] = before) -> bool:
+                return all(tick != before.get(name) for name, tick in self.last_ticks().items())
+
+            eventually(all_ticked, "every sensor ticks")
 
     def events(self, run_id: str) -> list[Event]:
         """The events of the run, oldest first."""

@@ -32,6 +32,7 @@ SOURCES = Path(dist_task_pipelines.__file__).parents[1]
 
 START_PATIENCE = 150.0  # seconds
 STOP_PATIENCE = 45.0  # seconds
+AT_ONCE = 2.0  # seconds
 
 SETTLED = (TransactionStatus.SUCCESS, TransactionStatus.FAILED, TransactionStatus.CANCELLED)
 
@@ -46,10 +47,11 @@ class Platform(DagsterUI):
         ledger: its ledger, as another process holds it.
     """
 
-    def __init__(self, process: subprocess.Popen[str], home: Path, url: str, mark: str) -> None:
-        super().__init__(url)
+    def __init__(self, process: subprocess.Popen[str], home: Path, port: int, mark: str) -> None:
+        super().__init__(f"http://127.0.0.1:{port}")
         self.process = process
         self.home = home
+        self.port = port
         self.mark = mark
         self.ledger: Ledger = open_ledger(Settings.load(None, home))
 
@@ -115,7 +117,7 @@ def running_platform(
         command: what `dist-task` is.
         environment: of the processes; by default `child_environment()`.
         sigint_ignored: start it as `nohup` would.
-        ended_by: the signal that ends it; after SIGTERM and SIGINT its exit code must be 0.
+        ended_by: the signal that ends it.
     """
     home.mkdir(parents=True, exist_ok=True)
     if config:
@@ -123,9 +125,8 @@ def running_platform(
     port = free_port()
     arguments = [*command, "up", "--home", str(home), "--port", str(port)]
     with MarkedProcess(arguments, environment or child_environment(), sigint_ignored) as started:
-        url = started.wait_until_ready()
-        assert url == f"http://127.0.0.1:{port}"
-        platform = Platform(started.process, home, url, started.mark)
+        platform = Platform(started.process, home, port, started.mark)
+        assert started.wait_until_ready() == platform.url
         try:
             yield platform
         except BaseException:
@@ -133,7 +134,7 @@ def running_platform(
             raise
         finally:
             platform.ledger.close()
-        started.end(ended_by, 0 if ended_by is not signal.SIGKILL else -signal.SIGKILL)
+        started.end(ended_by)
 
 
 class MarkedProcess:
@@ -176,25 +177,30 @@ class MarkedProcess:
         assert line.startswith("ready "), line + self.process.communicate()[1]
         return line.removeprefix("ready ").strip()
 
-    def end(self, number: signal.Signals, exit_code: int) -> str:
-        """Send the signal, wait for the end, see that nothing is left; gives the stderr."""
+    def end(self, number: signal.Signals, exit_code: int | None = None) -> str:
+        """Send the signal, wait for the end, see that nothing is left; gives the stderr.
+
+        Args:
+            exit_code: that it must end with; by default 0, or for SIGKILL the signal's.
+        """
         ports = listening_ports(marked_processes(self.mark))
         self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=STOP_PATIENCE)
-        assert self.process.returncode == exit_code, errors
-        assert_nothing_left(self.mark, ports)
+        killed = number is signal.SIGKILL
+        assert self.process.returncode == (exit_code or (-number if killed else 0)), errors
+        # A process whose parent was killed gets a moment to notice.
+        self.see_that_nothing_is_left(ports, within=STOP_PATIENCE if killed else AT_ONCE)
         return errors
 
-
-def assert_nothing_left(mark: str, ports: Collection[int] = ()) -> None:
-    """See that no process with the mark is left, and that nobody listens on the ports.
-
-    Those whose parent was killed get a moment to notice.
-    """
-    eventually(lambda: not marked_processes(mark), "all its processes have ended", STOP_PATIENCE)
-    for port in ports:
-        with socket.socket() as client:
-            assert client.connect_ex(("127.0.0.1", port)), f"something listens on port {port}"
+    def see_that_nothing_is_left(
+        self, ports: Collection[int] = (), within: float = AT_ONCE
+    ) -> None:
+        """See that none of its processes is there, and that nobody listens on the ports."""
+        try:
+            eventually(lambda: not marked_processes(self.mark), "", within)
+        except AssertionError:
+            raise AssertionError(f"left behind: {marked_processes(self.mark)}") from None
+        assert not [port for port in ports if is_listening(port)]
 
 
 def dist_task(
@@ -252,6 +258,12 @@ def listening_ports(pids: Collection[int]) -> set[int]:
         for row in rows
         if row[3] == "0A" and f"socket:[{row[9]}]" in sockets
     }
+
+
+def is_listening(port: int) -> bool:
+    """Whether anybody listens on the TCP port."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_port() -> int:

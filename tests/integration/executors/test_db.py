@@ -25,6 +25,7 @@ from sqlalchemy import (
     String,
     Table,
     create_engine,
+    event,
     insert,
     make_url,
     select,
@@ -35,8 +36,9 @@ from sqlalchemy.pool import NullPool
 
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied
-from dist_task_pipelines.executors import Participants
+from dist_task_pipelines.executors import Participants, Progress
 from dist_task_pipelines.executors.barrier import BARRIER
+from dist_task_pipelines.executors.database import Database
 from dist_task_pipelines.executors.db import DbExecutor
 from tests.integration.executors.conftest import KEY, Calls
 
@@ -371,17 +373,45 @@ def test_upsert_needs_a_key_that_is_one(call: Calls, engine: Engine) -> None:
 
 def test_upserts_of_one_new_row_at_the_same_time(open_executor: Open, engine: Engine) -> None:
     """Whoever comes second updates; on MySQL the two may also lock each other out."""
-    workers = [open_executor() for _ in range(2)]
+    for outcome in upserts_at_the_same_time(open_executor(), open_executor(), rounds=5):
+        assert outcome.succeeded or (outcome.retryable, outcome.applied) == (True, Applied.NO)
+    assert rows(engine, STOCK, "held") == [(n,) for n in range(5)]
+
+
+@pytest.mark.parametrize("url", ["mysql"], indirect=True)
+def test_upserts_of_one_new_row_without_gap_locks(open_executor: Open, engine: Engine) -> None:
+    """Whoever comes second finds no row to update, and then that it cannot insert one."""
+    committed = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+    url = engine.url.update_query_dict({"init_command": committed})
+    one, other = (open_executor(url=url.render_as_string(hide_password=False)) for _ in range(2))
+    assert all(outcome.succeeded for outcome in upserts_at_the_same_time(one, other, rounds=20))
+    assert rows(engine, STOCK, "held") == [(n,) for n in range(20)]
+
+
+def upserts_at_the_same_time(one: Calls, other: Calls, rounds: int) -> Iterator[Outcome]:
     config = {**BASE, "operation": "upsert", "keys": ["sku"]}
-    for n in range(10):
+    for n in range(rounds):
         data = {"sku": f"{n}", "held": n}
         calls = [
             worker.later({**config, "data": data}, key=f"{n}:{index}")
-            for index, worker in enumerate(workers)
+            for index, worker in enumerate((one, other))
         ]
-        for outcome in workers[0].together(*calls):
-            assert outcome.succeeded or (outcome.retryable, outcome.applied) == (True, Applied.NO)
-    assert rows(engine, STOCK, "held") == [(n,) for n in range(10)]
+        yield from one.together(*calls)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_decimals_that_sqlite_can_hold_are_held(call: Calls, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE rates (rate NUMERIC)"))
+    config = {"database": "warehouse", "table": "rates"}
+    for key, rate in enumerate(["0.123456789012345", "0.1", "12.50", "9007199254740993"]):
+        insertion = {**config, "operation": "insert", "data": {"rate": rate}}
+        assert call(insertion, key=f"{key}:x").succeeded
+    found = call({**config, "operation": "select"}).output["rows"]
+    kept = [row["rate"] for row in found]
+    assert kept == ["0.123456789012345", "0.1", "12.5", "9007199254740993"]
+    same = {**config, "operation": "select", "where": {"rate": "0.123456789012345"}}
+    assert call(same).output["row_count"] == 1
 
 
 def test_select_is_bounded_and_says_so(open_executor: Open, add: Callable[..., None]) -> None:
@@ -531,6 +561,25 @@ def mysql_user(engine: Engine, url: str) -> Iterator[str | None]:
         connection.execute(text("DROP USER clerk"))
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_only_writers_begin_as_writers(engine: Engine, url: str) -> None:
+    """On SQLite a transaction that begins to write after reading may never get the lock."""
+    database = Database(url, "ours")
+    begun = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def _note(connection: Any, cursor: Any, statement: str, *rest: object) -> None:
+        begun.extend([statement] if statement.startswith("BEGIN") else [])
+
+    database.read(lambda connection: {})
+    assert begun == ["BEGIN"]
+    database.write_once("0:x", lambda connection: {}, Progress())  # creates the barrier table
+    begun.clear()
+    database.write_once("1:x", lambda connection: {}, Progress())
+    assert begun == ["BEGIN IMMEDIATE"]
+    database.close()
+
+
 @pytest.mark.parametrize("url", ["mysql"], indirect=True)
 def test_a_connection_killed_before_the_commit_is_worth_repeating(
     call: Calls, engine: Engine, add: Callable[..., None]
@@ -561,3 +610,15 @@ def test_a_table_without_transactions_is_refused(call: Calls, engine: Engine) ->
     assert "ALTER TABLE notes ENGINE=InnoDB" in message(outcome)
     assert rows(engine, NOTES) == []
     assert call({**BASE, "table": "notes", "operation": "select"}).succeeded
+
+
+@pytest.mark.parametrize("url", ["mysql"], indirect=True)
+@pytest.mark.parametrize("mode", ["", "ANSI_QUOTES"])
+def test_a_value_that_is_too_long_is_an_error_on_a_lenient_server(
+    open_executor: Open, engine: Engine, mode: str
+) -> None:
+    lenient = engine.url.update_query_dict({"init_command": f"SET SESSION sql_mode = '{mode}'"})
+    call = open_executor(url=lenient.render_as_string(hide_password=False))
+    outcome = call(note("x" * 101))
+    assert failed(outcome) == ("InvalidValue", False, Applied.NO)
+    assert rows(engine, NOTES) == []

@@ -431,6 +431,14 @@ def test_cookies_are_not_carried_from_one_call_to_the_next(
     assert "Set-Cookie" not in outcome.details["headers"]
 
 
+def test_a_key_that_would_be_a_second_header_is_refused(
+    call: Calls, participant: Participant
+) -> None:
+    outcome = call({"url": participant.answer("/")}, key="a\r\nX-Admin: 1")
+    assert failed(outcome)[:2] == ("InvalidRequest", False)
+    assert participant.received == []
+
+
 def test_a_text_that_has_no_bytes_is_refused(call: Calls, participant: Participant) -> None:
     url = participant.answer("/")
     outcome = call({"url": url, "body": "\ud800"})

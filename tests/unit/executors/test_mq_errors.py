@@ -7,14 +7,14 @@ import pytest
 
 from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.executors import Progress
-from dist_task_pipelines.executors.rocketmq_client import (
+from dist_task_pipelines.executors.rocketmq_errors import (
     BadSetup,
     failure_of,
     grpc_verdicts,
-    load_client,
     verdict_of,
     verdicts,
 )
+from dist_task_pipelines.executors.rocketmq_package import load_client
 
 load_client()
 from rocketmq.grpc_protocol import Code, Status  # noqa: E402

@@ -1,0 +1,102 @@
+"""Workers and platforms that go away in the middle of a batch."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from dist_task_pipelines.assembly import migrate_ledger
+from dist_task_pipelines.domain.status import TransactionStatus
+from dist_task_pipelines.settings import Settings
+from tests.acceptance.making import Flows, flow, register, submit, task
+from tests.services.dagster_ui import eventually
+from tests.services.participant import Participant
+from tests.services.platform import Platform, is_listening, running_platform
+
+SHORT_LEASE = "[dispatch]\nlease_seconds = 2\n"
+QUICK = 4  # seconds that a call may take: the lease outlasts it by its own time
+SLOW = 40  # longer than a platform that ends waits for its workers
+
+OWN_FLOWS: Flows = {
+    "lost": flow(task("deduct", timeout=QUICK), task("ship", "deduct", timeout=QUICK)),
+    "handed": flow(task("deduct", timeout=QUICK), task("ship", "deduct", timeout=QUICK)),
+    "stuck": flow(
+        task("deduct", timeout=SLOW, retry={"strategy": "auto", "max_attempts": 1, "interval": 0})
+    ),
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, participant: Participant) -> Path:
+    """A home with the flows of this module and a short lease."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "dist_task.toml").write_text(SHORT_LEASE)
+    migrate_ledger(Settings.load(None, folder))
+    register(folder, OWN_FLOWS, participant.url)
+    return folder
+
+
+def worker_of(platform: Platform, run_id: str) -> int:
+    """The pid of the process that executes the run."""
+    messages = "\n".join(each.message for each in platform.events(run_id))
+    [pid] = re.findall(r"Started process for run \(pid: (\d+)\)", messages)
+    return int(pid)
+
+
+def test_the_orders_of_a_killed_worker_are_finished_by_another(
+    home: Path, participant: Participant
+) -> None:
+    with running_platform(home) as platform:
+        lost, through = ids = ["lost-1", "lost-2"]
+        participant.hold(f"{lost}:ship")
+        submit(platform, "lost", ids)
+        participant.wait_for_call(f"{lost}:ship")
+        platform.wait_for(through, TransactionStatus.SUCCESS)
+        run_id = platform.transaction(lost).run_id
+        assert run_id
+        os.kill(worker_of(platform, run_id), signal.SIGKILL)
+        participant.wait_for_call(f"{lost}:ship", 2)
+        participant.release(f"{lost}:ship")
+        record = platform.wait_for(lost, TransactionStatus.SUCCESS)
+        assert platform.wait_for_run(run_id).status == "FAILURE"
+        assert record.run_id
+        assert record.run_id != run_id
+        assert platform.wait_for_run(record.run_id).tags["dist_task/batch_size"] == "1"
+        calls = [participant.calls[f"{each}:{step}"] for each in ids for step in ("deduct", "ship")]
+        assert calls == [1, 2, 1, 1]
+        actions = [row.action for row in platform.ledger.transactions.logs(lost) if row.task_id]
+        assert actions == ["start", "success", "start", "lost", "retry", "success"]
+
+
+def test_a_platform_that_ends_hands_its_work_to_the_next(
+    home: Path, participant: Participant
+) -> None:
+    ids = ["handed-1", "handed-2"]
+    participant.hold("handed-1:deduct")
+    with running_platform(home) as platform:
+        submit(platform, "handed", ids)
+        participant.wait_for_call("handed-1:deduct")
+        participant.wait_for_call("handed-2:deduct")
+        platform.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not is_listening(platform.port), "the UI is closed")
+        participant.release("handed-1:deduct")
+    with running_platform(home, sigint_ignored=True, ended_by=signal.SIGINT) as platform:
+        for each in ids:
+            platform.wait_for(each, TransactionStatus.SUCCESS)
+            assert participant.calls[f"{each}:deduct"] == 1
+            assert participant.calls[f"{each}:ship"] == 1
+            assert platform.transaction(each).lease_losses == 0
+
+
+def test_a_platform_ends_though_a_call_does_not(home: Path, participant: Participant) -> None:
+    participant.hold("stuck-1:deduct")
+    with running_platform(home) as platform:
+        submit(platform, "stuck", ["stuck-1"])
+        participant.wait_for_call("stuck-1:deduct")
+    participant.release("stuck-1:deduct")
+    with running_platform(home, ended_by=signal.SIGKILL) as platform:
+        platform.wait_for("stuck-1", TransactionStatus.SUCCESS)
+        assert participant.calls["stuck-1:deduct"] == 2

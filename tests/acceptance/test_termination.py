@@ -1,0 +1,102 @@
+"""Runs that a person terminates, and what becomes of their orders."""
+
+import pytest
+
+from dist_task_pipelines.domain.status import Health, TaskStatus, TransactionStatus
+from tests.acceptance.making import flow, open_exception, submit, task
+from tests.services.dagster_ui import eventually
+from tests.services.participant import Participant
+from tests.services.platform import Platform
+
+FLOWS = {
+    "stopped": flow(task("deduct"), task("ship", "deduct")),
+    "stopped_retry": flow(
+        task("deduct", retry={"strategy": "auto", "interval": 0}), task("ship", "deduct")
+    ),
+    "stopped_early": flow(task("deduct")),
+    "stopped_shown": flow(task("deduct"), task("ship", "deduct")),
+}
+
+
+@pytest.mark.parametrize("force", [False, True], ids=["safely", "immediately"])
+def test_what_a_terminated_run_had_not_finished_waits_for_a_person(
+    platform: Platform, participant: Participant, force: bool
+) -> None:
+    kind = "force" if force else "safe"
+    held, waiting = ids = [f"stop-{kind}-held", f"stop-{kind}-waiting"]
+    participant.hold(f"{held}:deduct")
+    submit(platform, "stopped", ids)
+    participant.wait_for_call(f"{held}:deduct")
+    participant.wait_for_call(f"{waiting}:deduct")
+    run_id = platform.transaction(held).run_id
+    assert run_id
+    platform.terminate(run_id, force=force)
+    participant.release(f"{held}:deduct")
+    assert platform.wait_for_run(run_id).status == "CANCELED"
+    for each in ids:
+        record = platform.wait_for(each, TransactionStatus.FAILED)
+        assert (record.health, record.next_due_at) == (Health.NEEDS_HUMAN, None)
+        assert platform.task(each, "deduct").status is TaskStatus.SUCCESS  # known, so recorded
+        exception = open_exception(platform, each)
+        assert (exception.task_id, exception.error_type) == ("ship", "Stopped")
+        assert run_id in exception.message
+
+    platform.wait_for_ticks()
+    assert [platform.transaction(each).status for each in ids] == ["failed", "failed"]
+    assert platform.run(run_id).status == "CANCELED"
+    for each in ids:
+        platform.ledger.operators.retry_transaction(each, actor="ann")
+        platform.wait_for(each, TransactionStatus.SUCCESS)
+        assert participant.calls[f"{each}:deduct"] == 1
+        assert participant.calls[f"{each}:ship"] == 1
+
+
+def test_a_stopped_order_does_not_retry_by_itself(
+    platform: Platform, participant: Participant
+) -> None:
+    participant.hold("stop-retry:deduct")
+    participant.fail("stop-retry:deduct", 503)
+    submit(platform, "stopped_retry", ["stop-retry"])
+    participant.wait_for_call("stop-retry:deduct")
+    run_id = platform.transaction("stop-retry").run_id
+    assert run_id
+    platform.terminate(run_id)
+    participant.release("stop-retry:deduct")
+    assert platform.wait_for_run(run_id).status == "CANCELED"
+    record = platform.wait_for("stop-retry", TransactionStatus.FAILED)
+    assert record.next_due_at is None
+    assert "503" in open_exception(platform, "stop-retry").message
+    platform.wait_for_ticks()
+    assert participant.calls["stop-retry:deduct"] == 1
+
+
+def test_a_run_terminated_before_it_began_is_stopped_as_well(
+    platform: Platform, participant: Participant
+) -> None:
+    participant.hold("stop-early:deduct")
+    submit(platform, "stopped_early", ["stop-early"])
+    [run_id] = eventually(
+        lambda: platform.runs_tagged("dist_task/transaction_id", "stop-early"), "its run is there"
+    )
+    platform.terminate(run_id, force=True)
+    participant.release("stop-early:deduct")
+    assert platform.wait_for_run(run_id).status == "CANCELED"
+    platform.wait_for("stop-early", TransactionStatus.FAILED, TransactionStatus.SUCCESS)
+    platform.wait_for_ticks()
+    assert platform.runs_tagged("dist_task/transaction_id", "stop-early") == [run_id]
+
+
+def test_a_terminated_run_can_be_re_executed(platform: Platform, participant: Participant) -> None:
+    participant.hold("stop-shown:deduct")
+    submit(platform, "stopped_shown", ["stop-shown"])
+    participant.wait_for_call("stop-shown:deduct")
+    run_id = platform.transaction("stop-shown").run_id
+    assert run_id
+    platform.terminate(run_id)
+    participant.release("stop-shown:deduct")
+    platform.wait_for_run(run_id)
+    again = platform.wait_for_run(platform.reexecute(run_id, from_failure=True))
+    assert again.status == "SUCCESS"
+    assert platform.transaction("stop-shown").status is TransactionStatus.SUCCESS
+    calls = [participant.calls[f"stop-shown:{each}"] for each in ("deduct", "ship")]
+    assert calls == [1, 1]
