@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,14 +84,22 @@ class Act:
 
 
 class Demo:
-    """One run of the demo."""
+    """One run of the demo.
 
-    def __init__(self, orders: Sequence[Order], shop: Shop, platform: Platform) -> None:
+    Args:
+        background: runs the commands that must not keep the picture waiting.
+    """
+
+    def __init__(
+        self, orders: Sequence[Order], shop: Shop, platform: Platform, background: Executor
+    ) -> None:
         self.snapshot = Snapshot()
         self.is_over = False  # nothing moves any more by itself
         self._orders = orders
         self._shop = shop
         self._platform = platform
+        self._background = background
+        self._commands: list[Future[None]] = []
         self._acts = [
             Act(self._carrier_is_missed, self._bring_carrier_back),
             Act(self._frozen_have_failed, self._repair_frozen),
@@ -103,8 +112,12 @@ class Demo:
         self._platform.submit(submission(order, carriers) for order in self._orders)
 
     def look(self, ledger: Ledger, picture: View) -> None:
-        """Look at everything once, show it, and do what is due."""
-        before = self.snapshot
+        """Look at everything once, show it, and do what is due.
+
+        Raises:
+            CommandFailed: a command given at an earlier look did not succeed.
+        """
+        before, was_busy = self.snapshot, self._is_busy()
         self.snapshot = Snapshot(
             ledger.transactions.find([order.id for order in self._orders]),
             ledger.exceptions.page(limit=1000),
@@ -118,13 +131,20 @@ class Demo:
             picture.tell(act.do())
             self._acts.remove(act)
         states = (self.snapshot.state(order) for order in self._orders)
-        self.is_over = not due and all(state in SETTLED for state in states)
+        self.is_over = not was_busy and not due and all(state in SETTLED for state in states)
 
     def differences(self) -> list[Difference]:
         """What is not as it must be."""
         taken = self._shop.articles_taken()
         found = differences(self._orders, self.snapshot.statuses, self.snapshot.books)
         return found + stock_differences(self._orders, taken)
+
+    def _is_busy(self) -> bool:
+        """Whether a command is under way."""
+        for command in [command for command in self._commands if command.done()]:
+            command.result()
+            self._commands.remove(command)
+        return bool(self._commands)
 
     def _carrier_is_missed(self, snapshot: Snapshot) -> bool:
         orders = of_story(self._orders, Story.CARRIER_DOWN)
@@ -139,14 +159,14 @@ class Demo:
         return all(snapshot.state(order) == "failed" for order in orders)
 
     def _repair_frozen(self) -> str:
-        repaired = list(of_story(self._orders, Story.FROZEN))
-        for order in repaired:
+        orders = list(of_story(self._orders, Story.FROZEN))
+        for order in orders:
             self._shop.unfreeze(order.user)
             reason = f"the bank freed the account of {order.user}"
-            self._platform.command("retry", order.id, "--reason", reason)
-        return (
-            f"{' and '.join(each.id for each in repaired)}: the account is freed, dist-task retry"
-        )
+            command = ("retry", order.id, "--reason", reason)
+            self._commands.append(self._background.submit(self._platform.command, *command))
+        names = " ".join(order.id for order in orders)
+        return f"the account is freed, a person says: dist-task retry {names}"
 
 
 def play(console: Console, work: Path, port: int, pause: Pause, *, once: bool) -> bool:
@@ -170,7 +190,8 @@ def play(console: Console, work: Path, port: int, pause: Pause, *, once: bool) -
         platform.command("migrate")
         platform.command("flow", "apply", str(platform.flow_file))
         up = stack.enter_context(platform.up())
-        demo = Demo(orders, shop, platform)
+        background = stack.enter_context(ThreadPoolExecutor(1))
+        demo = Demo(orders, shop, platform, background)
         demo.submit()  # the platform need not run to accept them
         await_ready([*participants, up], pause)
         _say(console, where_to_look(platform))

@@ -20,7 +20,6 @@ class FraudService:
 
     def __init__(self, books: Books) -> None:
         self._books = books
-        self._cases = 0
 
     def routes(self) -> Routes:
         """What it serves."""
@@ -35,8 +34,7 @@ class FraudService:
         return web.json_response(reply)
 
     def _open_case(self) -> JsonObject:
-        self._cases += 1
-        return {"case": f"C-{self._cases:04}", "verdict": "clear"}
+        return {"case": f"C-{self._books.next_number():04}", "verdict": "clear"}
 
 
 def main() -> None:

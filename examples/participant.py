@@ -25,6 +25,7 @@ Routes = Iterable[web.RouteDef]
 
 # Not unique on purpose: should a service ever do a thing twice, its books must show it.
 TABLES = """
+PRAGMA synchronous = OFF; -- the books need to outlive the process, not a power cut
 CREATE TABLE IF NOT EXISTS calls (key TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS effects (key TEXT NOT NULL, reply TEXT NOT NULL);
 """
@@ -65,6 +66,11 @@ class Books:
             reply = effect()
             self._database.execute("INSERT INTO effects VALUES (?, ?)", [key, json.dumps(reply)])
         return reply
+
+    def next_number(self) -> int:
+        """The number of the next effect, from 1 on."""
+        (count,) = self._database.execute("SELECT COUNT(*) FROM effects").fetchone()
+        return int(count) + 1
 
     def summary(self) -> dict[str, dict[str, int]]:
         """How many calls and effects there were for each key."""

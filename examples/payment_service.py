@@ -18,7 +18,6 @@ class PaymentService:
     def __init__(self, books: Books, frozen: list[str]) -> None:
         self._books = books
         self._frozen = set(frozen)
-        self._receipts = 0
 
     def routes(self) -> Routes:
         """What it serves."""
@@ -40,8 +39,7 @@ class PaymentService:
             raise Refused(403, f"the account of {params['user_id']} is frozen")
         if params["amount"] > LIMIT:
             raise Refused(402, f"declined: {params['amount']:g} is above the limit of {LIMIT:g}")
-        self._receipts += 1
-        receipt = f"R-{self._receipts:04}"
+        receipt = f"R-{self._books.next_number():04}"
         return {
             "receipt_no": receipt,
             "order_id": params["order_id"],

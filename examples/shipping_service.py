@@ -14,7 +14,6 @@ class ShippingService:
     def __init__(self, books: Books, name: str) -> None:
         self._books = books
         self._name = name
-        self._parcels = 0
 
     def routes(self) -> Routes:
         """What it serves."""
@@ -27,8 +26,7 @@ class ShippingService:
     def _take(self, parcel: JsonObject) -> JsonObject:
         if not parcel.get("address"):
             raise Refused(422, "a parcel needs an address")
-        self._parcels += 1
-        return {"tracking_no": f"{self._name}-{self._parcels:04}"}
+        return {"tracking_no": f"{self._name}-{self._books.next_number():04}"}
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -32,7 +33,7 @@ class TaskFailure:
     transaction_id: str
     error: str
     exception_id: int | None
-    retry_at: str | None  # when it will be called again by itself
+    retry_at: datetime | None  # when it will be called again by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,5 +188,5 @@ def _failure(transaction_id: str, finish: Finish, exception_id: int | None) -> T
         transaction_id,
         f"{error.type}: {error.message}",
         exception_id,
-        grant.due_at.isoformat() if grant else None,
+        grant.due_at if grant else None,
     )

@@ -26,6 +26,7 @@ from dist_task_pipelines.executors.http_client import (
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _WITHOUT_BODY = ("GET", "HEAD")  # a body has no meaning there (RFC 9110, section 9.3)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # not the tab
 _OF_THE_CONNECTION = frozenset(
     [
         "connection",
@@ -205,17 +206,9 @@ def _unsendable(name: str, value: JsonValue) -> str | None:
         return "belongs to the connection and is set with it"
     if not _is_scalar(value):
         return "must be a text, a number or a boolean"
-    if any(_is_control(character) for character in _written(value)):
+    if _UNSAFE.search(_written(value)):
         return "must not hold control characters or lone surrogates"
     return None
-
-
-def _is_control(character: str) -> bool:
-    return (
-        (character < " " and character != "\t")
-        or character == "\x7f"
-        or "\ud800" <= character <= "\udfff"
-    )
 
 
 def _is_scalar(value: JsonValue) -> bool:

@@ -5,6 +5,7 @@ HTTP share one pool of connections for each event loop.
 """
 
 import asyncio
+import re
 import ssl
 import threading
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ _CONNECTIONS_PER_HOST = 300
 _KEEP_ALIVE = 4.0  # seconds; many servers drop idle connections after five
 _MAX_REDIRECTS = 5
 _CHUNK = 65536
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class ConnectionLost(aiohttp.ClientError):
@@ -118,7 +120,7 @@ def http_url(text: str) -> URL:
     Raises:
         ValueError: it is not an absolute http or https URL, and why.
     """
-    if any(character < " " or character == "\x7f" for character in text):
+    if _CONTROL.search(text):
         raise ValueError("holds control characters")
     try:
         text.encode()  # yarl drops lone surrogates

@@ -117,9 +117,11 @@ def _logged(headers: Mapping[str, str]) -> JsonObject:
     """The headers for the log, as many as fit; `...` tells how many did not."""
     logged: JsonObject = {}
     wanted = [name for name in headers if name.lower() not in _NOT_LOGGED]
+    room = _HEADERS_BYTES
     for count, name in enumerate(wanted):
-        entry = {name: clip(headers[name], 300)}
-        if len(dumps(logged | entry)) > _HEADERS_BYTES:
+        logged[name] = clip(headers[name], 300)
+        room -= len(dumps(name)) + len(dumps(logged[name]))
+        if room < 0:
+            del logged[name]
             return logged | {"...": f"{len(wanted) - count} more"}
-        logged |= entry
     return logged

@@ -94,14 +94,15 @@ class Registry:
 
 def _with_installed(points: Iterable[EntryPoint]) -> dict[str, ExecutorType]:
     types = dict(BUILT_IN)
-    faults = []
+    owners = dict.fromkeys(BUILT_IN, "the platform")
+    faults: list[Fault] = []
     for point in points:
-        executor, problems = _loaded(point)
-        if point.name in types:
-            owner = types[point.name].__module__
-            problems = [f"{owner} has the type {point.name!r} already"]
+        if point.name in owners:
+            problems = [f"{owners[point.name]} has the type {point.name!r} already"]
+        else:
+            owners[point.name] = _label(point)
+            types[point.name], problems = _loaded(point)
         faults += [Fault(_label(point), problem) for problem in problems]
-        types.setdefault(point.name, executor)
     if faults:
         raise InvalidConfiguration(faults)
     return types
@@ -111,7 +112,7 @@ def _loaded(point: EntryPoint) -> tuple[Any, list[str]]:
     try:
         executor = point.load()
     except Exception as error:  # importing a third party's module runs any code
-        return Executor, [f"cannot be loaded: {error!r}"]
+        return None, [f"cannot be loaded: {error!r}"]
     return executor, list(_problems(executor, point.name))
 
 

@@ -1,11 +1,14 @@
-"""Dagster's own two files, written from the settings: `dagster.yaml` and `workspace.yaml`.
+"""Dagster's home, made from the settings: `dagster.yaml`, `workspace.yaml` and its tables.
 
-Written as JSON, which is YAML. Passwords go by environment, never into a file.
+The files are written as JSON, which is YAML. Passwords go by environment, never into a file.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+from dagster import DagsterInstance
 
 from dist_task_pipelines.orchestration.run_launcher import PlatformRunLauncher
 from dist_task_pipelines.settings import Settings
@@ -28,6 +31,14 @@ def write_dagster_files(settings: Settings, code_server_port: int) -> tuple[Path
     server = {"host": "127.0.0.1", "port": code_server_port, "location_name": LOCATION}
     _write(workspace, {"load_from": [{"grpc_server": server}]})
     return home, workspace
+
+
+def create_dagster_tables(settings: Settings, home: Path) -> None:
+    """Create the tables of Dagster's storage, before its processes would all do so at once."""
+    if settings.dagster.storage_url:
+        os.environ[STORAGE_URL_VARIABLE] = settings.dagster.storage_url
+    with DagsterInstance.from_config(str(home)):
+        pass
 
 
 def instance_config(settings: Settings) -> dict[str, Any]:

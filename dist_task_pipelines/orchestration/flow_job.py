@@ -124,7 +124,7 @@ def build_op(flow: Flow, task: Task) -> OpDefinition:
         ins={name: In(Nothing) for name in task.depends_on},
         outs={"result": Out(Nothing)},
         required_resource_keys={BATCH_RESOURCE},
-        tags={f"dagster/kind/{task.type}": ""},
+        tags={"kind": task.type},  # what the UI shows on an op
     )
 
 
@@ -179,7 +179,9 @@ def _table(report: TaskReport) -> TableMetadataValue:
                     "transaction": failure.transaction_id,
                     "error": failure.error[:500],
                     "exception": str(failure.exception_id or ""),
-                    "next retry": failure.retry_at or "by a person",
+                    "next retry": f"{failure.retry_at:%H:%M:%S} UTC"
+                    if failure.retry_at
+                    else "by a person",
                 }
             )
             for failure in report.failures[:TABLE_ROWS]

@@ -23,6 +23,7 @@ from dist_task_pipelines.domain.errors import DistTaskError, Fault, InvalidConfi
 from dist_task_pipelines.orchestration.dagster_files import (
     LOCATION,
     STORAGE_URL_VARIABLE,
+    create_dagster_tables,
     write_dagster_files,
 )
 from dist_task_pipelines.orchestration.processes import ManagedProcess
@@ -78,6 +79,7 @@ def _plan(settings: Settings) -> list[ManagedProcess]:
     port = _free_port()
     dagster_home, workspace = write_dagster_files(settings, port)
     environment = _environment(settings, dagster_home)
+    create_dagster_tables(settings, dagster_home)
     definitions = application_root() / "definitions.py"
     code_server = [
         *("-m", "dist_task_pipelines.orchestration.code_server"),

@@ -55,7 +55,7 @@ def test_a_flow_is_a_job_whose_ops_are_its_tasks(platform: Platform) -> None:
     assert list(ops) == ["deduct", "ship"]
     assert ops["deduct"]["description"] == "charge the account"
     for op in ops.values():
-        assert "dagster/kind/http" in [entry["key"] for entry in op["metadata"]]
+        assert {"key": "kind", "value": "http"} in op["metadata"]
     run = platform.launch_transaction("shop_order_v1", "steps-1")
     ended = [each.step for each in platform.events(run.id) if each.type == "STEP_SUCCESS"]
     assert ended == ["deduct", "ship"]

@@ -278,6 +278,7 @@ def test_an_op_that_fails_without_an_output_holds_back_only_what_follows_it(
 
     assert run.status is DagsterRunStatus.FAILURE
     assert step_states(instance, run) == {"a": "FAILURE", "other": "SUCCESS", "other_2": "SUCCESS"}
+    assert "Steps failed: ['a']" in job_failure(instance, run)
 
 
 def test_a_retry_is_the_ledgers_business_and_not_dagsters(instance: DagsterInstance) -> None:

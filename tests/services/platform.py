@@ -125,8 +125,9 @@ def running_platform(
     port = free_port()
     arguments = [*command, "up", "--home", str(home), "--port", str(port)]
     with MarkedProcess(arguments, environment or child_environment(), sigint_ignored) as started:
+        url = started.wait_until_ready()
         platform = Platform(started.process, home, port, started.mark)
-        assert started.wait_until_ready() == platform.url
+        assert platform.url == url
         try:
             yield platform
         except BaseException:

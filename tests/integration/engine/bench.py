@@ -1,7 +1,7 @@
 """The engine without Dagster: a ledger, a scripted participant, and the steps that tests take."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +15,9 @@ from dist_task_pipelines.engine.batch_run import BatchRun, TaskReport
 from dist_task_pipelines.engine.calls import Caller
 from dist_task_pipelines.engine.event_loop import EventLoop
 from dist_task_pipelines.engine.submit import SubmitRequest, submit, submit_many
-from dist_task_pipelines.executors import Registry
+from dist_task_pipelines.executors import Executor, Participants, Registry
+from dist_task_pipelines.executors.db import DbExecutor
+from dist_task_pipelines.executors.http import HttpExecutor
 from dist_task_pipelines.flows import Catalog, flow_from, resolve_definition
 from dist_task_pipelines.ledger import Ledger, tables
 from dist_task_pipelines.ledger.records import (
@@ -30,11 +32,20 @@ from dist_task_pipelines.ledger.records import (
     TransactionRecord,
 )
 from tests.contract.steps import SteppableClock
-from tests.integration.engine.scripted import WAIT, AnyConfig, ScriptedExecutor
+from tests.integration.engine.scripted import WAIT, ScriptedExecutor
 
 LEASE = 60.0  # seconds
+TYPES = {"act": "scripted", "post": "http", "write": "db"}  # of executor, by task definition
+EXECUTORS: dict[str, type[Executor[Any]]] = {
+    "scripted": ScriptedExecutor,
+    "http": HttpExecutor,
+    "db": DbExecutor,
+}
 CATALOG = Catalog(
-    {"act": {"type": "scripted", "description": "", "config": {}, "input_fields": None}}
+    {
+        name: {"type": type, "description": "", "config": {}, "input_fields": None}
+        for name, type in TYPES.items()
+    }
 )
 PENDING, RUNNING = TransactionStatus.PENDING, TransactionStatus.RUNNING
 
@@ -46,9 +57,9 @@ def build(record: FlowRecord) -> Flow:
     )
 
 
-def act(identifier: str, *after: str, **options: Any) -> JsonObject:
+def act(identifier: str, *after: str, task_name: str = "act", **options: Any) -> JsonObject:
     """A task of a definition, which depends on the tasks `after`."""
-    return {"id": identifier, "task_name": "act", "depends_on": list(after), **options}
+    return {"id": identifier, "task_name": task_name, "depends_on": list(after), **options}
 
 
 class Bench:
@@ -58,20 +69,27 @@ class Bench:
         secrets: the values of `${secret.NAME}`.
     """
 
-    def __init__(self, url: str, clock: SteppableClock | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: SteppableClock | None = None,
+        databases: Mapping[str, str] | None = None,
+    ) -> None:
         self.ledger = Ledger(url, build, clock=clock)
         self.loop = EventLoop()
-        self.registry = Registry({"scripted": ScriptedExecutor})
+        participants = Participants(databases=databases or {}, ledger_uuid=self.ledger.uuid)
+        self.registry = Registry(EXECUTORS, participants)
         executor = self.registry.get("scripted")
         assert isinstance(executor, ScriptedExecutor)
         self.executor = executor
         self.secrets: dict[str, str] = {}
-        self.caller = Caller(self.registry, lambda name: self.secrets.get(name))
+        self.caller = Caller(self.registry, self.secrets.get)
         self._threads = ThreadPoolExecutor(4)
 
     def close(self) -> None:
         """End threads and connections."""
         self._threads.shutdown()
+        self.loop.run(self.registry.close())
         self.loop.close()
         self.ledger.close()
 
@@ -81,11 +99,9 @@ class Bench:
             {"tasks": list(tasks) or [act("deduct")]},
             name=name,
             catalog=CATALOG,
-            config_models={"scripted": AnyConfig},
+            config_models=self.registry.config_models(),
         )
-        return self.ledger.flows.load(
-            self.ledger.flows.create(name=name, definition=definition).id
-        )
+        return self.ledger.flows.load(self.ledger.flows.create(name=name, definition=definition).id)
 
     def submit(
         self, identifier: str, flow: str = "payment", params: JsonObject | None = None

@@ -1,7 +1,7 @@
 """The engine on a SQLite ledger of its own for every test."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -56,8 +56,12 @@ def mysql_bench(mysql_database: str) -> Iterator[Bench]:
     yield from opened(mysql_database)
 
 
-def opened(url: str, clock: SteppableClock | None = None) -> Iterator[Bench]:
-    bench = Bench(url, clock)
+def opened(
+    url: str,
+    clock: SteppableClock | None = None,
+    databases: Mapping[str, str] | None = None,
+) -> Iterator[Bench]:
+    bench = Bench(url, clock, databases)
     try:
         yield bench
     finally:

@@ -68,9 +68,7 @@ def test_a_re_execution_of_what_is_not_to_be_retried_calls_nothing(bench: Bench)
     assert bench.executor.called == ["o1:a"]
 
 
-def test_a_waiting_retry_does_not_hold_up_its_siblings(
-    bench: Bench, clock: SteppableClock
-) -> None:
+def test_a_waiting_retry_does_not_hold_up_its_siblings(bench: Bench, clock: SteppableClock) -> None:
     retry = {"strategy": "auto", "interval": 10}
     flow = bench.flow(act("order"), act("pay", "order", retry=retry), act("pack", "order"))
     bench.executor.script("o1:pay", failed())

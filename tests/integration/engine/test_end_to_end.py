@@ -5,7 +5,7 @@ import pytest
 from dist_task_pipelines.domain.errors import NotAllowed
 from dist_task_pipelines.domain.status import Applied, GrantedBy, Health, TaskStatus
 from tests.contract.steps import SteppableClock
-from tests.integration.engine.bench import RUNNING, Bench, act, orders
+from tests.integration.engine.bench import PENDING, RUNNING, Bench, act, orders
 from tests.integration.engine.scripted import failed
 
 AUTO = {"strategy": "auto", "max_attempts": 2, "interval": 10}
@@ -144,5 +144,5 @@ def nothing_is_due(bench: Bench, clock: SteppableClock) -> bool:
     return all(
         not bench.dispatch(bench.ledger.flows.load(flow_id), status)
         for flow_id in flow_ids
-        for status in ("pending", RUNNING)
+        for status in (PENDING, RUNNING)
     )

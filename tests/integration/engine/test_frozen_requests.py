@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.engine import requests
-from dist_task_pipelines.flows import parameters
+from dist_task_pipelines.flows import conversions, parameters
 from dist_task_pipelines.ledger import tables
 from tests.contract.steps import SteppableClock
 from tests.integration.engine.bench import Bench, act
@@ -64,7 +64,7 @@ def retried(bench: Bench, clock: SteppableClock, monkeypatch: pytest.MonkeyPatch
     bench.carry(bench.take_due(flow))
     rewrite(bench, tables.task, output_data={"receipt": "r-2", "odd": {}})
     rewrite(bench, tables.transaction, params={"ship": {"amount": 8}})
-    converters = {**parameters.CONVERTERS, "int": lambda value: 0}
+    converters = {**conversions.CONVERTERS, "int": lambda value: 0}
     monkeypatch.setattr(parameters, "CONVERTERS", converters)
     clock.step(10)
 
@@ -105,9 +105,8 @@ def test_the_ledger_keeps_the_request_as_it_was_made(bench: Bench) -> None:
     batch = bench.take(flow, "o1", params={"ship": {"amount": "7", "odd": ODD}})
     bench.carry(batch)
     with bench.ledger.database.read() as connection:
-        request = connection.scalar(
-            sa.select(tables.task.c.request).where(tables.task.c.task_id == "ship")
-        )
+        query = sa.select(tables.task.c.request).where(tables.task.c.task_id == "ship")
+        request: JsonObject = connection.scalars(query).one()
     assert request["config"]["auth"] == "Bearer ${secret.TOKEN}"
     assert request["input"] == {"amount": 7, "odd": ODD, "receipt": "r-1"}
     assert bench.task("o1", "ship").input_data == request["input"]
@@ -118,7 +117,6 @@ def test_a_request_that_could_not_be_made_is_made_anew(
 ) -> None:
     """Nothing was sent, so there is nothing to repeat."""
     flow = bench.flow(act("deduct", config={"who": "${input.who}"}))
-    real = requests.task_config
 
     def broken(*args: Any) -> JsonObject:
         raise RuntimeError("no idea")
@@ -127,7 +125,7 @@ def test_a_request_that_could_not_be_made_is_made_anew(
     batch = bench.take(flow, "o1", params={"deduct": {"who": "ann"}})
     bench.carry(batch)
     assert bench.task("o1").error_type == "RuntimeError"
-    monkeypatch.setattr(requests, "task_config", real)
+    monkeypatch.undo()
     bench.ledger.operators.retry_transaction("o1", actor="ann")
     bench.carry(bench.take_due(flow))
     assert bench.status("o1") == "success"

@@ -8,6 +8,7 @@ from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied, TaskStatus
 from dist_task_pipelines.engine import requests
+from dist_task_pipelines.flows import task_input
 from tests.integration.engine.bench import Bench, act, orders
 from tests.integration.engine.trouble import Watch
 
@@ -75,12 +76,10 @@ def test_a_retry_with_nothing_repaired_fails_as_clearly(bench: Bench) -> None:
 def test_a_fault_of_the_platform_stays_with_its_transaction(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = requests.task_input
-
     def breaking(task: Any, params: JsonObject, outputs: Any) -> JsonObject:
         if params["deduct"]["n"] == 1:
             raise RecursionError("too deep")
-        return real(task, params, outputs)
+        return task_input(task, params, outputs)
 
     monkeypatch.setattr(requests, "task_input", breaking)
     bench.flow()

@@ -1,11 +1,11 @@
 """One owner: a run that lost its lease calls nobody and writes nothing; whoever follows may."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from dist_task_pipelines.domain.errors import LeaseLost, LedgerUnavailable
+from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.status import Health, TaskStatus
 from dist_task_pipelines.engine import lease as lease_module
 from dist_task_pipelines.engine.lease import LeaseKeeper
@@ -98,6 +98,7 @@ def test_a_start_that_comes_too_late_raises(
 def test_a_call_under_way_when_its_worker_died(
     bench: Bench,
     clock: SteppableClock,
+    *,
     idempotent: bool,
     status: str,
     health: Health,
@@ -106,7 +107,7 @@ def test_a_call_under_way_when_its_worker_died(
     """An idempotent task is called again with the same key; another waits for a person."""
     flow = bench.flow(act("deduct", idempotent=idempotent), act("notify", "deduct"))
     batch = bench.take(flow, "o1")
-    request = {"config": {"frozen": True}, "input": {"by": "the first"}}
+    request: JsonObject = {"config": {"frozen": True}, "input": {"by": "the first"}}
     start = Start(batch.members[0].seq, "o1:deduct", request, request["input"])
     bench.ledger.attempts.start(batch, flow, flow.by_id["deduct"], [start], lease=LEASE)
     clock.step(1000)
@@ -176,10 +177,10 @@ def monotonic(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
 
 
 @pytest.fixture
-def keeper(bench: Bench, monotonic: Monotonic) -> Iterator[LeaseKeeper]:
+def keeper(bench: Bench, monotonic: Monotonic) -> LeaseKeeper:
     """A keeper whose thread is not running."""
     batch = bench.take(bench.flow(), "o1")
-    yield LeaseKeeper(bench.ledger, batch, seconds=60, stop=threading.Event())
+    return LeaseKeeper(bench.ledger, batch, seconds=60, stop=threading.Event())
 
 
 def test_a_call_begins_only_if_the_lease_outlasts_it(

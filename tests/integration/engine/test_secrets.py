@@ -55,13 +55,24 @@ def test_the_participant_gets_it_and_the_ledger_does_not(bench: Bench) -> None:
         ),
         RuntimeError(LEAK),
         KeyError(LEAK),
-        failed(f"GET http://host/{quote(SECRET)}?a={quote_plus(SECRET)}&b={quote(SECRET, safe='')}"),
+        failed(f"GET http://host/{quote(SECRET)}?a={quote_plus(SECRET)}&{quote(SECRET, safe='')}"),
         Outcome.success({"value": json.dumps({"echo": SECRET})}),
         lambda: None,
         lambda: LEAK,
         lambda: Outcome(output=LEAK),  # type: ignore[arg-type]
     ],
-    ids=["output", "failure", "every part", "exception", "quoted", "url", "json", "nothing", "text", "no object"],
+    ids=[
+        "output",
+        "failure",
+        "parts",
+        "exception",
+        "quoted",
+        "url",
+        "json",
+        "nothing",
+        "text",
+        "list",
+    ],
 )
 def test_what_repeats_it_is_redacted(bench: Bench, reply: Any) -> None:
     flow = bench.flow(act("deduct", config={"auth": TOKEN}), act("notify", "deduct"))

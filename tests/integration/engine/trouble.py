@@ -1,4 +1,4 @@
-"""Trouble for the ledger that tests make: outages, lost answers, refused rows; and what it wrote."""
+"""Trouble that tests make for the ledger, and watching what is asked of it."""
 
 import math
 import threading

@@ -36,7 +36,7 @@ from sqlalchemy.pool import NullPool
 
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied
-from dist_task_pipelines.executors import Participants, Progress
+from dist_task_pipelines.executors import Participants, Progress, barrier
 from dist_task_pipelines.executors.barrier import BARRIER
 from dist_task_pipelines.executors.database import Database
 from dist_task_pipelines.executors.db import DbExecutor
@@ -278,6 +278,17 @@ def test_a_foreign_barrier_is_an_error(open_executor: Open, engine: Engine) -> N
     assert failed(outcome) == ("ForeignBarrier", False, Applied.NO)
     assert "another ledger (theirs, this one is ours)" in message(outcome)
     assert len(rows(engine, NOTES)) == 1
+
+
+def test_a_barrier_that_vanished_is_worth_repeating(
+    call: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row was there when it was to be written, and gone when it was to be read."""
+    assert call(note()).succeeded
+    with monkeypatch.context() as vanishing:
+        vanishing.setattr(barrier, "passed", lambda *_: None)
+        assert failed(call(note())) == ("Contended", True, Applied.NO)
+    assert call(note()).details["repeated"] is True
 
 
 def test_a_key_that_does_not_fit_is_refused(call: Calls, engine: Engine) -> None:

@@ -253,7 +253,7 @@ def test_a_body_that_is_too_large_is_refused(call: Calls, broker: RocketMQStandI
 
 
 CHILD = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from dist_task_pipelines.executors import Participants, Registry, RocketMQ
 
 async def send():
@@ -267,6 +267,7 @@ async def send():
 if "early" in sys.argv:
     assert asyncio.run(send()).succeeded
 child = os.fork()
+signal.alarm(50)  # whatever hangs here does not outlive the test
 outcome = asyncio.run(send())
 print("child" if child == 0 else "parent", outcome.error or "sent", flush=True)
 if child:

@@ -61,6 +61,7 @@ def test_a_success_is_a_success(strategy: RetryStrategy, idempotent: bool) -> No
     ],
 )
 def test_what_becomes_of_a_failed_call(
+    *,
     strategy: RetryStrategy,
     idempotent: bool,
     retryable: bool,
@@ -106,6 +107,7 @@ def test_without_attempts_there_is_no_automatic_retry() -> None:
     ],
 )
 def test_the_wait(
+    *,
     backoff: Backoff,
     interval: float,
     max_interval: float,
@@ -151,6 +153,7 @@ seconds_ = st.floats(0, 1e9)
     chance=st.floats(0, 1),
 )
 def test_the_wait_stays_within_its_bounds(
+    *,
     interval: float,
     max_interval: float,
     backoff: Backoff,

@@ -43,18 +43,18 @@ class Abstract(Executor[MailConfig]):
     config_model = dict
 """
 
-Install = Callable[[dict[str, str]], None]
+Install = Callable[..., None]
 
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Put a package `mailing` with these entry points on the path."""
+    """Put a package with these entry points into the module `mailing` on the path."""
 
-    def installed(points: dict[str, str]) -> None:
+    def installed(points: dict[str, str], package: str = "mailing") -> None:
         (tmp_path / "mailing.py").write_text(GOOD)
-        info = tmp_path / "mailing-1.0.dist-info"
+        info = tmp_path / f"{package}-1.0.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mailing\nVersion: 1.0\n")
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         lines = "".join(f"{name} = {value}\n" for name, value in points.items())
         (info / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\n{lines}")
         monkeypatch.syspath_prepend(tmp_path)
@@ -101,9 +101,7 @@ def test_broken_and_clashing_entry_points_are_all_named(install: Install) -> Non
         faults[fault.path].append(fault.message)
     prefix = "entry point {} = {} of mailing"
     assert faults == {
-        prefix.format("http", "mailing:MailExecutor"): [
-            "dist_task_pipelines.executors.http has the type 'http' already"
-        ],
+        prefix.format("http", "mailing:MailExecutor"): ["the platform has the type 'http' already"],
         prefix.format("gone", "no_such_module:X"): [
             "cannot be loaded: ModuleNotFoundError(\"No module named 'no_such_module'\")"
         ],
@@ -121,6 +119,15 @@ def test_broken_and_clashing_entry_points_are_all_named(install: Install) -> Non
             "Abstract.config_model must be a subclass of ExecutorConfig",
         ],
     }
+
+
+def test_two_packages_cannot_have_one_type(install: Install) -> None:
+    install({"mail": "mailing:MailExecutor"}, "post")
+    install({"mail": "mailing:MailExecutor"}, "courier")
+    with pytest.raises(InvalidConfiguration) as caught:
+        Registry.load()
+    (fault,) = caught.value.faults
+    assert {"post", "courier"} <= set(str(fault).replace(":", " ").split())
 
 
 class Recorded(Executor[ExecutorConfig]):
