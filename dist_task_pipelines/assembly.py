@@ -50,7 +50,7 @@ def open_catalog(settings: Settings, registry: Registry) -> Catalog:
     """The task definitions of the configured file.
 
     Raises:
-        InvalidDefinition: the file cannot be read or holds faults.
+        InvalidTaskDefinition: the file cannot be read or holds faults.
     """
     return Catalog.load(settings.tasks.file, registry.config_models())
 

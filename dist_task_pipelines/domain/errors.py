@@ -3,6 +3,7 @@
     DistTaskError
     ├── InvalidInput              what was sent cannot be accepted; names every fault
     │   ├── InvalidDefinition
+    │   ├── InvalidTaskDefinition
     │   ├── InvalidParams
     │   ├── InvalidJson
     │   └── InvalidConfiguration
@@ -54,9 +55,15 @@ class InvalidInput(DistTaskError):
 
 
 class InvalidDefinition(InvalidInput):
-    """A flow definition or task definition is not valid."""
+    """A flow definition is not valid."""
 
     subject = "flow definition"
+
+
+class InvalidTaskDefinition(InvalidInput):
+    """The task definitions, which flows name, are not valid."""
+
+    subject = "task definitions"
 
 
 class InvalidParams(InvalidInput):

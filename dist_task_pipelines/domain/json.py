@@ -7,7 +7,7 @@ two equal keys win; here each of these is refused (`InvalidJson`).
 import hashlib
 import json
 import math
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from dist_task_pipelines.domain.errors import InvalidJson
@@ -103,11 +103,18 @@ def _unique_keys(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
 
 def _exact_float(text: str) -> float:
     number = float(text)
-    if not math.isfinite(number) or Decimal(text) != Decimal(repr(number)):
+    if not math.isfinite(number) or not _equals(number, text):
         raise InvalidJson.at(
             text[:40], "this number cannot be kept exactly; send it as a string instead"
         )
     return number
+
+
+def _equals(number: float, text: str) -> bool:
+    try:
+        return Decimal(text) == Decimal(repr(number))
+    except InvalidOperation:  # an exponent beyond what even a decimal can hold
+        return False
 
 
 def _integer(text: str) -> int:
@@ -122,7 +129,7 @@ def _no_constant(text: str) -> NoReturn:
 
 def _normal(value: JsonValue) -> JsonValue:
     if isinstance(value, float) and value.is_integer():
-        return int(value)
+        return int(Decimal(repr(value)))  # the number as written, not the float's expansion
     if isinstance(value, dict):
         return {key: _normal(item) for key, item in value.items()}
     if isinstance(value, list):

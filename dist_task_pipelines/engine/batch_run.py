@@ -41,7 +41,7 @@ class TaskReport:
     """What running one task of a batch came to.
 
     Attributes:
-        called: transactions whose task was called.
+        called: transactions whose task was attempted: called, or refused before its call.
         passed: transactions whose downstream tasks may now be called.
         waiting: ids of those whose task failed before and may not be called now.
     """
@@ -137,17 +137,14 @@ class BatchRun:
         under_way: set[Future[Outcome]] = set(calls)
         finishes: list[Finish] = []
         errors: list[Exception] = []
-        try:
-            while under_way:
-                wait(under_way, return_when=FIRST_COMPLETED)
-                done, under_way = wait(under_way, timeout=RECORD_EVERY)
-                try:
-                    ended = [(calls[call], call.result()) for call in done]
-                    finishes += self._writer.record(task, ended)
-                except Exception as error:
-                    errors.append(error)
-        finally:
-            wait(calls)
+        while under_way:
+            wait(under_way, return_when=FIRST_COMPLETED)
+            done, under_way = wait(under_way, timeout=RECORD_EVERY)
+            try:
+                ended = [(calls[call], call.result()) for call in done]
+                finishes += self._writer.record(task, ended)
+            except Exception as error:
+                errors.append(error)
         if errors:
             raise errors[0]
         return finishes

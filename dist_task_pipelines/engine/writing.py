@@ -103,10 +103,11 @@ class AttemptWriter:
             written.update(self._finish_once(task, chunk))
 
         refused = write_all(write, finishes, lambda finish: _size_of_outcome(finish.outcome))
-        write_all(write, [_without_reply(finish) for finish in refused], lambda _: 0)
+        bare = {finish.seq: _without_reply(finish) for finish in refused}
+        write_all(write, bare.values(), lambda _: 0)
         if len(written) < len(finishes):  # recorded by a try before this one, or no longer ours
             self.patiently(self._keeper.renew)
-        return finishes
+        return [bare.get(finish.seq, finish) for finish in finishes]
 
     def end(self, reason: BatchEnd) -> None:
         """Let go of the batch.

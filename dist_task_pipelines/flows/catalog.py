@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from dist_task_pipelines.domain.errors import Fault, InvalidDefinition, InvalidJson
+from dist_task_pipelines.domain.errors import Fault, InvalidTaskDefinition, InvalidJson
 from dist_task_pipelines.domain.json import JsonObject, JsonValue, check_depth
 from dist_task_pipelines.flows.checks import (
     ConfigModels,
@@ -47,17 +47,17 @@ class Catalog:
                 checked against them.
 
         Raises:
-            InvalidDefinition: every fault, with paths such as
+            InvalidTaskDefinition: every fault, with paths such as
                 `tasks.deduct.input_fields[0].type`.
         """
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             fault = Fault(str(path), f"cannot be read: {error.strerror}")
-            raise InvalidDefinition([fault]) from None
+            raise InvalidTaskDefinition([fault]) from None
         except ValueError as error:
             fault = Fault(str(path), f"is not valid TOML: {error}")
-            raise InvalidDefinition([fault]) from None
+            raise InvalidTaskDefinition([fault]) from None
         return cls.parse(content, config_models)
 
     @classmethod
@@ -65,10 +65,10 @@ class Catalog:
         """Make a catalog of `{"tasks": {name: definition}}`; faults as in `load`.
 
         Raises:
-            InvalidDefinition: every fault.
+            InvalidTaskDefinition: every fault.
         """
         if faults := list(_faults(content, config_models)):
-            raise InvalidDefinition(faults)
+            raise InvalidTaskDefinition(faults)
         tasks = content.get("tasks", {})
         return cls({name: _stored(definition) for name, definition in tasks.items()})
 

@@ -87,6 +87,4 @@ def audited(platform: Platform, target: str) -> list[tuple[str, str, str]]:
 def left_alone(platform: Platform, run_id: str, transaction_id: str) -> str:
     """What the run's page says of an order that the run did not touch; empty for one it did."""
     messages = [each.message for each in platform.events(run_id)]
-    return "\n".join(
-        each for each in messages if "left alone" in each and transaction_id in each
-    )
+    return "\n".join(each for each in messages if "left alone" in each and transaction_id in each)

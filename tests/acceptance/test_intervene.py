@@ -54,7 +54,8 @@ def test_retry_handle_and_cancel(platform: Platform, participant: Participant) -
 
 
 def test_the_config_is_typed(platform: Platform) -> None:
-    assert platform.config_errors("intervene", intervention(action="RETRY", transaction_id="a")) == []
+    right = intervention(action="RETRY", transaction_id="a", reason="mended", actor="ann")
+    assert platform.config_errors("intervene", right) == []
     for wrong in (
         {},
         {"action": "DELETE", "transaction_id": "a"},

@@ -12,13 +12,13 @@ import pytest
 from dist_task_pipelines.assembly import migrate_ledger
 from dist_task_pipelines.ledger.schema import VERSION_TABLE
 from dist_task_pipelines.settings import Settings
+from tests.services import free_port
 from tests.services.platform import (
     COMMAND,
     START_PATIENCE,
     MarkedProcess,
     child_environment,
     dist_task,
-    free_port,
     running_platform,
 )
 

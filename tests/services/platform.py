@@ -24,6 +24,7 @@ from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import TaskRecord, TransactionRecord
 from dist_task_pipelines.settings import Settings
+from tests.services import free_port
 from tests.services.dagster_ui import PATIENCE, DagsterUI, Run, eventually
 
 MARK = "DIST_TASK_TEST_MARK"
@@ -47,12 +48,12 @@ class Platform(DagsterUI):
         ledger: its ledger, as another process holds it.
     """
 
-    def __init__(self, process: subprocess.Popen[str], home: Path, port: int, mark: str) -> None:
+    def __init__(self, started: "MarkedProcess", home: Path, port: int) -> None:
         super().__init__(f"http://127.0.0.1:{port}")
-        self.process = process
+        self.process = started.process
+        self.mark = started.mark
         self.home = home
         self.port = port
-        self.mark = mark
         self.ledger: Ledger = open_ledger(Settings.load(None, home))
 
     def cli(self, *arguments: str, exit_code: int = 0, stdin: str = "") -> Completed:
@@ -126,7 +127,7 @@ def running_platform(
     arguments = [*command, "up", "--home", str(home), "--port", str(port)]
     with MarkedProcess(arguments, environment or child_environment(), sigint_ignored) as started:
         url = started.wait_until_ready()
-        platform = Platform(started.process, home, port, started.mark)
+        platform = Platform(started, home, port)
         assert platform.url == url
         try:
             yield platform
@@ -209,12 +210,13 @@ def dist_task(
     home: Path,
     exit_code: int = 0,
     stdin: str = "",
+    command: Sequence[str] = COMMAND,
     environment: Mapping[str, str] | None = None,
 ) -> Completed:
     """Run a command of `dist-task` to its end, which must have this exit code."""
     done = subprocess.run(
-        [*COMMAND, *arguments],
-        env={**child_environment(), "DIST_TASK_HOME": str(home), **(environment or {})},
+        [*command, *arguments],
+        env={**(environment or child_environment()), "DIST_TASK_HOME": str(home)},
         cwd="/",
         input=stdin,
         capture_output=True,
@@ -265,12 +267,6 @@ def is_listening(port: int) -> bool:
     """Whether anybody listens on the TCP port."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _open_files(pid: int) -> Iterator[str]:

@@ -88,6 +88,7 @@ class Bench:
 
     def close(self) -> None:
         """End threads and connections."""
+        self.executor.release_all()
         self._threads.shutdown()
         self.loop.run(self.registry.close())
         self.loop.close()

@@ -58,6 +58,20 @@ def test_a_re_execution_calls_what_failed_and_then_what_follows(bench: Bench) ->
     assert bench.status("o1") == "success"
 
 
+def test_a_re_execution_says_who_passed_before_and_who_waits(bench: Bench) -> None:
+    flow = bench.flow(
+        act("order"), act("pack", "order", retry={"strategy": "no_retry"}), act("pay", "order")
+    )
+    bench.executor.script("o1:pay", failed())
+    bench.executor.script("o1:pack", failed())
+    bench.carry(bench.take(flow, "o1"))
+    reports = bench.carry(bench.adopt(flow, "o1"))
+    assert (reports["order"].called, reports["order"].passed) == (0, 1)
+    assert (reports["pay"].called, reports["pay"].passed) == (1, 1)
+    assert (reports["pack"].called, reports["pack"].passed) == (0, 0)
+    assert [reports[name].waiting for name in ("order", "pack", "pay")] == [(), ("o1",), ()]
+
+
 def test_a_re_execution_of_what_is_not_to_be_retried_calls_nothing(bench: Bench) -> None:
     flow = bench.flow(act("a", retry={"strategy": "no_retry"}), act("b", "a"))
     bench.executor.script("o1:a", failed())

@@ -201,6 +201,7 @@ def test_a_renewal_covers_the_longest_call(keeper: LeaseKeeper, monotonic: Monot
         pass
     with keeper.covering(5):
         pass
+    assert keeper.outlasts(300)
     monotonic.seconds += 100
     keeper.renew()
     monotonic.seconds += 59

@@ -219,7 +219,8 @@ def test_a_refused_error_keeps_its_status_and_its_retry(
         monkeypatch,
         lambda row: row.outcome.error and row.outcome.error.message == "poison",
     )
-    bench.carry(batch)
+    report = bench.carry(batch)["deduct"]
+    assert report.failures[0].error.startswith("RowRefused: the ledger's database refuses")
     task = bench.task("order_3")
     assert (task.status, task.error_type, task.applied) == ("failed", "RowRefused", "maybe")
     assert task.grant

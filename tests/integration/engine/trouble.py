@@ -3,7 +3,8 @@
 import math
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from datetime import datetime
+from typing import Any, NoReturn
 
 import pytest
 
@@ -13,10 +14,10 @@ from tests.integration.engine.scripted import WAIT
 
 
 class Outage:
-    """Lets a test take the ledger's database away: every write fails until it is back.
+    """Lets a test take the ledger's database away: writes, and asking its time, fail.
 
     Attributes:
-        failures: writes that failed.
+        failures: what failed so far.
     """
 
     def __init__(self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,10 +26,17 @@ class Outage:
         self._answers_to_lose = 0
         self._write = ledger.database.write
         self._changed = threading.Condition()
+        self._clock = ledger.clock
         monkeypatch.setattr(ledger.database, "write", self._try)
+        monkeypatch.setattr(ledger.database, "clock", self)
+
+    def now(self) -> datetime:
+        """The ledger's time."""
+        self._fail_if_away()
+        return self._clock.now()
 
     def begin(self, failures: float = math.inf) -> None:
-        """From now on every write fails, or only as many as said."""
+        """From now on everything fails, or only as often as said."""
         self._failures_left = failures
 
     def end(self) -> None:
@@ -40,7 +48,7 @@ class Outage:
         self._answers_to_lose = count
 
     def wait_for_failures(self, count: int) -> None:
-        """Wait until that many writes have failed since the beginning."""
+        """Wait until that much has failed since the beginning."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.failures >= count, WAIT)
 
@@ -48,10 +56,16 @@ class Outage:
         if self._answers_to_lose:
             self._answers_to_lose -= 1
             self._write(work)
-        elif self._failures_left:
+            self._fail()
+        self._fail_if_away()
+        return self._write(work)
+
+    def _fail_if_away(self) -> None:
+        if self._failures_left:
             self._failures_left -= 1
-        else:
-            return self._write(work)
+            self._fail()
+
+    def _fail(self) -> NoReturn:
         with self._changed:
             self.failures += 1
             self._changed.notify_all()

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from dist_task_pipelines.application import application_root
-from dist_task_pipelines.domain.errors import InvalidDefinition
+from dist_task_pipelines.domain.errors import InvalidTaskDefinition
 from dist_task_pipelines.flows import Catalog
 from tests.unit.flows.making import MODELS, faults_of
 
@@ -67,7 +67,7 @@ def test_a_definition_is_kept_with_what_it_says(file: Path) -> None:
 
 
 def test_an_absent_file_is_named(file: Path) -> None:
-    assert faults_of(InvalidDefinition, Catalog.load, file) == [
+    assert faults_of(InvalidTaskDefinition, Catalog.load, file) == [
         (str(file), "cannot be read: No such file or directory")
     ]
 
@@ -82,8 +82,9 @@ def test_an_absent_file_is_named(file: Path) -> None:
 )
 def test_what_is_not_toml_is_refused_with_the_place(file: Path, content: bytes, why: str) -> None:
     file.write_bytes(content)
-    [(path, message)] = faults_of(InvalidDefinition, Catalog.load, file)
+    [(path, message)] = faults_of(InvalidTaskDefinition, Catalog.load, file)
     assert path == str(file)
+    assert message.startswith("is not valid TOML: ")
     assert why in message
 
 
@@ -108,7 +109,7 @@ def test_all_faults_at_once(file: Path) -> None:
         number = 5
         """
     )
-    paths = [path for path, _ in faults_of(InvalidDefinition, Catalog.load, file, MODELS)]
+    paths = [path for path, _ in faults_of(InvalidTaskDefinition, Catalog.load, file, MODELS)]
     assert sorted(paths) == [
         "more",
         "tasks.deduct.colour",
@@ -145,13 +146,23 @@ def test_all_faults_at_once(file: Path) -> None:
     ],
 )
 def test_single_faults(content: dict[str, object], fault: tuple[str, str]) -> None:
-    assert faults_of(InvalidDefinition, Catalog.parse, content, MODELS) == [fault]
+    assert faults_of(InvalidTaskDefinition, Catalog.parse, content, MODELS) == [fault]
+
+
+def test_names_have_at_most_a_hundred_characters() -> None:
+    longest = "a" * 100
+    assert Catalog.parse({"tasks": {longest: {"type": "open"}}}).definitions.keys() == {longest}
+    [(path, message)] = faults_of(
+        InvalidTaskDefinition, Catalog.parse, {"tasks": {longest + "a": {"type": "open"}}}
+    )
+    assert path == f"tasks.{longest}a"
+    assert "at most 100 characters" in message
 
 
 def test_fields_declared_twice_are_named() -> None:
     fields = [{"name": "a", "type": "int"}, {"name": "a", "type": "*"}]
     content = {"tasks": {"t": {"type": "open", "input_fields": fields}}}
-    assert faults_of(InvalidDefinition, Catalog.parse, content) == [
+    assert faults_of(InvalidTaskDefinition, Catalog.parse, content) == [
         ("tasks.t.input_fields", "declared more than once: a")
     ]
 
@@ -160,7 +171,7 @@ def test_a_config_nested_too_deep_is_refused() -> None:
     config: dict[str, object] = {}
     for _ in range(100):
         config = {"in": config}
-    [(_, message)] = faults_of(InvalidDefinition, Catalog.parse, {"tasks": {"t": config}})
+    [(_, message)] = faults_of(InvalidTaskDefinition, Catalog.parse, {"tasks": {"t": config}})
     assert "nested deeper" in message
 
 

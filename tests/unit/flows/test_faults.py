@@ -23,6 +23,8 @@ def test_paths_quote_keys_that_are_no_words() -> None:
         (1.5, "1.5"),
         ("x", "'x'"),
         ("x" * 99, "'" + "x" * 39 + "..."),
+        ("x" * 38, "'" + "x" * 38 + "'"),
+        (2**63, "9223372036854775808"),
         ([1], "a list"),
         ({"a": 1}, "an object"),
         (10**4000, "a number of more than 128 bits"),
@@ -35,6 +37,7 @@ def test_values_are_shown_short(value: JsonValue, text: str) -> None:
 def test_lists_of_names_are_bounded() -> None:
     assert listed([]) == "none"
     assert listed(["a", "b"]) == "a, b"
+    assert listed([str(n) for n in range(20)]).endswith("18, 19")
     assert listed([str(n) for n in range(23)]).endswith("18, 19 and 3 more")
 
 

@@ -48,7 +48,7 @@ def test_the_tasks_that_a_path_reads(text: str, tasks: set[str]) -> None:
     ("text", "why"),
     [
         ("", "is not a JSONPath: expected"),
-        ("deduct.x", "is not a JSONPath"),
+        ("deduct.x", "found 'TOKEN_NAME', at column 1"),
         ("$.deduct[", "is not a JSONPath: unexpected end of query"),
         ("$.a.~b", "at column 5"),
         ("$.a | $.b", "is not a JSONPath"),

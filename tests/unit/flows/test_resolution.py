@@ -166,6 +166,8 @@ def test_at_most_a_hundred_tasks() -> None:
     many = [{"id": f"t{number}"} for number in range(101)]
     assert len(resolve(tasks(*many[:100]))["tasks"]) == 100
     assert faults(tasks(*many)) == [("tasks", "are 101, the most is 100")]
+    many[99]["id"] = "t0"
+    assert faults(tasks(*many[:100])) == [("tasks[99].id", "'t0' is already the id of tasks[0]")]
 
 
 @pytest.mark.parametrize(
@@ -279,10 +281,11 @@ def test_bad_retry_values(retry: JsonObject, path: str, why: str) -> None:
 
 
 def test_waits_are_compared_after_the_definitions_are_overlaid() -> None:
-    definition = tasks({"id": "a", "task_name": "foreign", "retry": {"max_interval": 5}})
-    assert ("tasks[0].retry.max_interval", "is 5 s, which is less than the interval of 100 s") in (
-        faults(definition)
-    )
+    path = "tasks[0].retry.max_interval"
+    task = {"id": "a", "task_name": "foreign", "retry": {"max_interval": 5}}
+    assert (path, "is 5 s, which is less than the interval of 100 s") in faults(tasks(task))
+    task["retry"] = {"max_interval": 5, "interval": 5}
+    assert path not in dict(faults(tasks(task)))
 
 
 def pay(**config: Any) -> JsonObject:
