@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from dist_task_pipelines.domain.errors import Fault, InvalidTaskDefinition, InvalidJson
+from dist_task_pipelines.domain.errors import Fault, InvalidJson, InvalidTaskDefinition
 from dist_task_pipelines.domain.json import JsonObject, JsonValue, check_depth
 from dist_task_pipelines.flows.checks import (
     ConfigModels,

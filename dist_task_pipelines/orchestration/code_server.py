@@ -27,11 +27,12 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dagster import DagsterExecutionInterruptedError
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import FuturesAwareThreadPoolExecutor
 from dagster._grpc.__generated__.dagster_api_pb2 import Empty, ReloadCodeReply, ReloadCodeRequest
@@ -88,19 +89,20 @@ class RebuildingServicer(DagsterApiServer):
     def rebuild(self) -> bool:
         """Load the definitions again and serve them under a new server id.
 
-        Returns whether that worked; if not, the error is logged and nothing has changed.
+        Returns whether that worked; if not, the error is logged and the same are served as before.
         """
         with self._rebuilding:
             started = time.monotonic()
+            # Dagster executes a python file once per process, unless that is forgotten.
+            sys.modules.pop(Path(str(self._target.python_file)).stem, None)
             try:
-                with _loaded_anew(self._target):
-                    self._loaded_repositories = LoadedRepositories(
-                        self._target,
-                        container_image=self._container_image,
-                        entry_point=self._entry_point,
-                        container_context=self._container_context,
-                        code_location_name=self._location_name,
-                    )
+                self._loaded_repositories = LoadedRepositories(
+                    self._target,
+                    container_image=self._container_image,
+                    entry_point=self._entry_point,
+                    container_context=self._container_context,
+                    code_location_name=self._location_name,
+                )
             except Exception:
                 _log.exception("the definitions cannot be rebuilt; those there were stay in use")
                 return False
@@ -125,20 +127,6 @@ class RebuildingServicer(DagsterApiServer):
         with self._execution_lock:
             for termination_event in self._termination_events.values():
                 termination_event.set()
-
-
-@contextmanager
-def _loaded_anew(target: LoadableTargetOrigin) -> Iterator[None]:
-    """Make Dagster execute the python file, which it otherwise does once per process."""
-    name = Path(str(target.python_file)).stem
-    before = sys.modules.pop(name, None)
-    try:
-        yield
-    except BaseException:
-        sys.modules.pop(name, None)
-        if before is not None:
-            sys.modules[name] = before
-        raise
 
 
 def _warm_fork_server() -> multiprocessing.context.ForkServerContext:
@@ -239,7 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signals: list[int] = []
     for signum in (signal.SIGTERM, signal.SIGINT):  # SIGINT may have been ignored until now
         signal.signal(signum, lambda number, _frame: signals.append(number))
-    serve(options, signals)
+    with suppress(DagsterExecutionInterruptedError):  # a signal while the definitions are loaded
+        serve(options, signals)
 
 
 def _options(arguments: Sequence[str] | None) -> Options:

@@ -28,6 +28,7 @@ LOCATION = "dist_task_pipelines"
 SOURCES = Path(code_server.__file__).parents[2]
 
 DEFINITIONS = '''
+import time
 from pathlib import Path
 
 from dagster import Definitions, Failure, In, Nothing, Out, Output, job, op
@@ -40,6 +41,9 @@ from dist_task_pipelines.orchestration.step_executor import (
 HERE = Path(__file__).parent
 if (HERE / "broken").exists():
     raise RuntimeError("broken on purpose")
+if (HERE / "slow").exists():
+    (HERE / "loading").touch()
+    time.sleep(60)
 
 
 @op(out=Out(Nothing))
@@ -208,6 +212,13 @@ class Server:
 
 @contextmanager
 def code_server_of(folder: Path, jobs: str) -> Iterator[Server]:
+    with started_code_server_of(folder, jobs) as server:
+        server.wait_until_it_serves()
+        yield server
+
+
+@contextmanager
+def started_code_server_of(folder: Path, jobs: str) -> Iterator[Server]:
     (folder / "definitions.py").write_text(DEFINITIONS)
     (folder / "version.py").write_text(VERSION)
     (folder / "jobs").write_text(jobs)
@@ -216,7 +227,6 @@ def code_server_of(folder: Path, jobs: str) -> Iterator[Server]:
     (home / "dagster.yaml").write_text(DAGSTER_YAML)
     server = Server(folder)
     try:
-        server.wait_until_it_serves()
         yield server
     finally:
         server.kill()
@@ -437,6 +447,16 @@ def test_signals_end_the_server_and_its_run_workers(tmp_path: Path) -> None:
         assert "Traceback" not in server.log.read_text()
         assert dagster.end_of(run_id) is DagsterRunStatus.FAILURE
         assert dagster.steps(run_id) == {"hold": "FAILURE"}
+
+
+def test_a_signal_breaks_off_the_load_of_the_definitions(tmp_path: Path) -> None:
+    (tmp_path / "slow").touch()
+    with started_code_server_of(tmp_path, jobs="flow_1") as server:
+        eventually((tmp_path / "loading").exists, "the definitions are being loaded")
+
+        server.process.send_signal(signal.SIGTERM)
+
+        assert server.process.wait(PATIENCE) == 0
 
 
 # -- the command line
