@@ -387,17 +387,15 @@ def _object(text: str | bytes, where: str) -> JsonObject:
 
 
 def _submit_file(settings: Settings, file: Path) -> None:
-    lines = _read(file).splitlines()
-    requests = [_request(line, number) for number, line in enumerate(lines, 1) if line.strip()]
+    requests = _requests(_read(file).splitlines())
+    limit = settings.limits.max_params_bytes
     refused = 0
     with _ledger(settings) as ledger:
         parts = range(0, len(requests), SUBMIT_CHUNK)
         for start in track(parts, "submitting", console=err, disable=not err.is_terminal):
             part = requests[start : start + SUBMIT_CHUNK]
-            limit = settings.limits.max_params_bytes
-            for request, result in zip(
-                part, submit_many(ledger, part, max_params_bytes=limit), strict=True
-            ):
+            results = submit_many(ledger, part, max_params_bytes=limit)
+            for request, result in zip(part, results, strict=True):
                 if isinstance(result, DistTaskError):
                     refused += 1
                     print_error(_named(request, result))
@@ -410,14 +408,39 @@ def _named(request: SubmitRequest, error: DistTaskError) -> DistTaskError:
     return DistTaskError(f"{request.transaction_id}: {error}")
 
 
-def _request(line: bytes, number: int) -> SubmitRequest:
-    value = _object(line, f"line {number}")
-    try:
-        return SubmitRequest(
-            value.pop("instance_id"), value.pop("flow_id"), value.pop("params", {})
-        )
-    except KeyError as missing:
-        raise InvalidInput([Fault(f"line {number}", f"has no {missing}")]) from None
+def _requests(lines: Sequence[bytes]) -> list[SubmitRequest]:
+    """The requests of a file's lines; when any line is none, every fault and no request."""
+    requests: list[SubmitRequest] = []
+    faults: list[Fault] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.strip():
+                requests.append(_request(line))
+        except InvalidInput as error:
+            place = f"line {number}"
+            faults += [
+                Fault(f"{place}, {fault.path}" if fault.path else place, fault.message)
+                for fault in error.faults
+            ]
+    if faults:
+        raise InvalidInput(faults)
+    return requests
+
+
+def _request(line: bytes) -> SubmitRequest:
+    value = json.loads(line)
+    if not isinstance(value, dict):
+        raise InvalidInput.at("", "must be a JSON object")
+    faults = [
+        Fault(name, "must be a text")
+        for name in ("instance_id", "flow_id")
+        if not isinstance(value.get(name), str)
+    ]
+    unknown = set(value) - {"instance_id", "flow_id", "params"}
+    faults += [Fault(name, "unknown key") for name in sorted(unknown)]
+    if faults:
+        raise InvalidInput(faults)
+    return SubmitRequest(value["instance_id"], value["flow_id"], value.get("params"))
 
 
 def _show_transaction(ledger: Ledger, identifier: str, as_json: bool) -> None:

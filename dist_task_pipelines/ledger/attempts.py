@@ -126,8 +126,7 @@ class AttemptStore:
             the seqs written: those that the batch still owns, their call under way.
         """
         now = self.database.clock.now()
-        if lock_batch(connection, batch.id).ended_at:
-            return set()
+        lock_batch(connection, batch.id)  # before its transactions, as everywhere
         locked = lock_owned(connection, batch.id, [finish.seq for finish in finishes])
         numbers = _under_way(connection, [row.seq for row in locked], task.id)
         rows = {row.seq: row for row in locked if row.seq in numbers}

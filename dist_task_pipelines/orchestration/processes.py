@@ -1,6 +1,7 @@
 """A child process with a log file, that does not outlive its parent."""
 
 import ctypes
+import os
 import signal
 import subprocess
 import time
@@ -57,13 +58,13 @@ class ManagedProcess:
             self._process.terminate()
 
     def end(self, deadline: float) -> None:
-        """Wait for its end until `deadline` (monotonic seconds), then kill it."""
+        """Wait for its end until `deadline` (monotonic seconds), then kill it and its children."""
         if not self._process:
             return
         try:
             self._process.wait(max(deadline - time.monotonic(), 0.1))
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own
             self._process.wait()
 
     def log_tail(self) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 from dagster import (
     DagsterRun,
-    DagsterRunStatus,
     Field,
     InitResourceContext,
     ResourceDefinition,
@@ -25,7 +24,7 @@ from dist_task_pipelines.engine.event_loop import EventLoop
 from dist_task_pipelines.engine.submit import SubmitRequest, submit
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import Batch, BatchEnd
-from dist_task_pipelines.orchestration.step_executor import stop_requested
+from dist_task_pipelines.orchestration.step_executor import cancel_requested, stop_requested
 from dist_task_pipelines.settings import Settings
 
 HEAD_START = 60  # seconds in which a run from the Launchpad has its transaction to itself
@@ -130,13 +129,9 @@ def _adopt(
 
 
 def _why_stopped(context: InitResourceContext, run: DagsterRun) -> BatchEnd:
-    """A person terminates a run by way of CANCELING; anything else is the worker's shutdown."""
+    """A person cancels the run; anything else is the worker's shutdown."""
     assert context.instance
-    present = context.instance.get_run_by_id(run.run_id)
-    by_person = present and present.status in (
-        DagsterRunStatus.CANCELING,
-        DagsterRunStatus.CANCELED,
-    )
+    by_person = cancel_requested(context.instance, run.run_id)
     return BatchEnd.STOPPED if by_person else BatchEnd.HANDED_BACK
 
 

@@ -1,12 +1,14 @@
 """The steps that tests of the ledger are told in: a flow, submits, a batch, attempts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from threading import Barrier
+from threading import Barrier, get_ident
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from dist_task_pipelines.domain.flow import Flow, RetrySettings, Task
 from dist_task_pipelines.domain.json import JsonObject
@@ -267,3 +269,20 @@ def together(*calls: Callable[[], R]) -> list[R | Exception]:
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(go, calls))
+
+
+@contextmanager
+def meeting(ledger: Ledger, statement: str, number: int) -> Iterator[None]:
+    """In the block, so many threads each wait for the others before their first such statement."""
+    barrier = Barrier(number, timeout=60)
+    met: set[int] = set()
+
+    def wait(*arguments: Any) -> None:
+        if arguments[2].startswith(statement) and get_ident() not in met:
+            met.add(get_ident())
+            barrier.wait()
+
+    event.listen(ledger.database.engine, "before_cursor_execute", wait)
+    yield
+    event.remove(ledger.database.engine, "before_cursor_execute", wait)
+    assert len(met) == number

@@ -1,5 +1,6 @@
 """The connection: times, retries of a write, values and servers that refuse."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -238,6 +239,35 @@ def test_a_commit_whose_answer_is_lost_is_not_done_again(ledger: Ledger) -> None
     finally:
         event.remove(writer, "commit", kill)
     assert work.calls == 1
+
+
+@ONLY_SQLITE
+def test_a_write_has_its_turn_before_it_reads(ledger: Ledger, ledger_url: str) -> None:
+    """A writer that reads first and writes later is refused at once where another wrote."""
+    other = sqlite3.connect(str(sa.make_url(ledger_url).database), timeout=0)
+
+    def work(connection: Connection) -> None:
+        connection.execute(sa.select(tables.log))
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+
+    ledger.database.write(work)
+    with ledger.database.read() as connection:
+        connection.execute(sa.select(tables.log))
+        other.execute("BEGIN IMMEDIATE")
+    other.close()
+
+
+@ONLY_SQLITE
+def test_what_is_committed_is_on_the_disk(ledger: Ledger) -> None:
+    assert ask(ledger, "PRAGMA journal_mode") == [("wal",)]
+    assert ask(ledger, "PRAGMA synchronous") == [(2,)], "FULL"
+
+
+@ONLY_MYSQL
+def test_mysql_reads_what_is_committed(ledger: Ledger) -> None:
+    with ledger.database.read() as connection:
+        assert connection.get_isolation_level() == "READ COMMITTED"
 
 
 @ONLY_MYSQL

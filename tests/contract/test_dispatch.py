@@ -1,6 +1,7 @@
 """Dispatch: what is due becomes batches, oldest first, within the limits, fair, never twice."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,8 @@ import sqlalchemy as sa
 
 from dist_task_pipelines.domain.flow import Flow
 from dist_task_pipelines.domain.status import TransactionStatus
-from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.ledger import Ledger, tables
+from dist_task_pipelines.ledger.owning import insert_batch
 from dist_task_pipelines.ledger.records import BatchEnd, DispatchedBatch
 from tests.contract.steps import (
     SteppableClock,
@@ -252,6 +254,22 @@ def test_two_dispatchers_at_once_never_hand_out_a_transaction_twice(
     assert len(dispatched) == 10, f"the limit is exact: {answers}"
     owned = [each for batch in dispatched for each in ledger.batches.members(batch.id)[1]]
     assert len(owned) == len(set(owned)) == 50
+
+
+@ONLY_MYSQL
+def test_a_dispatcher_waits_for_its_turn_and_then_counts_what_the_other_made(
+    ledger: Ledger, another_ledger: Ledger, clock: SteppableClock
+) -> None:
+    flow = a_flow(ledger)
+    submit(ledger, flow, "a", "b")
+    locked = sa.select(tables.ledger_identity.c.id).with_for_update()
+    with ThreadPoolExecutor(1) as pool, another_ledger.database.engine.connect() as other:
+        other.execute(locked)
+        waiting = pool.submit(dispatch, ledger, flow, max_runs_in_flight=1, max_batch=1)
+        assert not wait([waiting], timeout=1).done
+        insert_batch(other, flow.id, [], clock.now(), lease=60)
+        other.commit()
+        assert waiting.result() == [], "as many runs are in flight as may be"
 
 
 def test_dispatch_and_cancel_at_once_agree(ledger: Ledger, another_ledger: Ledger) -> None:

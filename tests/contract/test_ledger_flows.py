@@ -12,6 +12,7 @@ from tests.contract.steps import (
     a_task,
     call,
     definition,
+    meeting,
     status_of,
     submit,
     success,
@@ -65,6 +66,18 @@ def test_versions_created_at_once_each_get_their_own_number(ledger: Ledger) -> N
 
     made = together(*(lambda n=n: creating(n) for n in range(8)))
     assert sorted(map(str, made)) == [f"payment_v{n}" for n in range(1, 9)]
+
+
+@pytest.mark.parametrize("ledger_url", ["mysql"], indirect=True)  # SQLite's writers never meet
+def test_versions_whose_makers_all_read_the_same_newest_get_their_own_number(
+    ledger: Ledger,
+) -> None:
+    def creating(number: int) -> str:
+        return ledger.flows.create(name="payment", definition={"number": number}).id
+
+    with meeting(ledger, "INSERT INTO task_group_flow", 3):
+        made = together(*(lambda n=n: creating(n) for n in range(3)))
+    assert sorted(map(str, made)) == ["payment_v1", "payment_v2", "payment_v3"]
 
 
 def test_a_name_means_its_newest_active_version(ledger: Ledger) -> None:

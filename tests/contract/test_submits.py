@@ -18,6 +18,7 @@ from tests.contract.steps import (
     call,
     dispatch,
     failure,
+    meeting,
     submit,
     success,
     take,
@@ -71,6 +72,16 @@ def test_fifty_adds_of_one_id_at_once_make_one_row(ledger: Ledger) -> None:
     assert len(set(map(str, answers))) == 1, "one request won, and everybody is told which"
     assert str(answers[0]).startswith("h")
     assert ask(ledger, "SELECT COUNT(*) FROM task_group_instance") == [(1,)]
+    assert actions_of(ledger, "order-1") == [LogAction.SUBMIT]
+
+
+@pytest.mark.parametrize("ledger_url", ["mysql"], indirect=True)  # SQLite's writers never meet
+def test_adds_that_all_found_nothing_make_one_row(ledger: Ledger) -> None:
+    flow = a_flow(ledger)
+    with meeting(ledger, "INSERT INTO task_group_instance", 8):
+        answers = together(*(lambda: submit(ledger, flow, "order-1", "order-2") for _ in range(8)))
+    assert answers == [answers[0]] * 8
+    assert ask(ledger, "SELECT COUNT(*) FROM task_group_instance") == [(2,)]
     assert actions_of(ledger, "order-1") == [LogAction.SUBMIT]
 
 

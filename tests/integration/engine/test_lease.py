@@ -132,8 +132,8 @@ def test_a_lease_is_stretched_while_calls_are_under_way(
         bench.executor.wait_for("o1:deduct")
         for _ in range(3):
             keep = Watch(bench.ledger.batches, "keep", monkeypatch)
-            clock.step(400)
             keep.wait_for(lambda results: len(results) > 1)
+            clock.step(400)
             assert bench.ledger.batches.expire() == []
         bench.executor.release("o1:deduct")
         assert ended(running).passed == 1
