@@ -1,45 +1,57 @@
 """The job `intervene`: retry, handle or cancel from the Dagster UI, with an audit row each."""
 
-from enum import Enum
+from dataclasses import dataclass
 
-from dagster import Config, JobDefinition, OpExecutionContext, job, op
-from pydantic import Field
+from dagster import Enum, EnumValue, Field, JobDefinition, OpExecutionContext, job, op
 
 from dist_task_pipelines.domain.errors import Fault, InvalidInput
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.orchestration.run_batch import PERSON
 from dist_task_pipelines.orchestration.step_executor import concurrent_step_executor
 
-
-class Action(Enum):
-    """What to do."""
-
-    RETRY = "retry"
-    HANDLE = "handle"
-    CANCEL = "cancel"
-
-
-class Intervention(Config):
-    """Name a transaction (retry, cancel) or an exception (retry, handle)."""
-
-    action: Action = Field(description="retry, handle or cancel")
-    transaction_id: str | None = Field(
-        default=None, description="the transaction to retry or cancel"
-    )
-    exception_id: int | None = Field(
-        default=None, description="the exception to retry or handle, as the run page names it"
-    )
-    reason: str = Field(default="", description="why; kept in the audit trail")
-    actor: str = Field(default=PERSON, description="who; kept in the audit trail")
+# A plain schema: Dagster's pydantic configs would take {env: NAME} for any text, and read it
+# from the worker's environment.
+CONFIG_SCHEMA = {
+    "action": Field(
+        Enum("InterveneAction", [EnumValue("retry"), EnumValue("handle"), EnumValue("cancel")]),
+        description="What to do.",
+    ),
+    "transaction_id": Field(
+        str, is_required=False, description="The transaction to retry or cancel."
+    ),
+    "exception_id": Field(
+        int,
+        is_required=False,
+        description="The exception to retry or handle, as the run page names it.",
+    ),
+    "reason": Field(str, default_value="", description="Why; kept in the audit trail."),
+    "actor": Field(str, default_value=PERSON, description="Who; kept in the audit trail."),
+}
 
 
-@op(required_resource_keys={"ledger"}, description="Carry out what a person decided.")
-def carry_out(context: OpExecutionContext, config: Intervention) -> None:
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """What a person wants done: a transaction (retry, cancel) or an exception (retry, handle)."""
+
+    action: str
+    transaction_id: str | None = None
+    exception_id: int | None = None
+    reason: str = ""
+    actor: str = PERSON
+
+
+@op(
+    config_schema=CONFIG_SCHEMA,
+    required_resource_keys={"ledger"},
+    description="Carry out what a person decided.",
+)
+def carry_out(context: OpExecutionContext) -> None:
     """Carry out the action; the op fails with the reason when the ledger refuses."""
-    context.log.info(intervene(context.resources.ledger, config))
+    wanted = Intervention(**context.op_config)
+    context.log.info(intervene(context.resources.ledger, wanted))
 
 
-def intervene(ledger: Ledger, config: Intervention) -> str:
+def intervene(ledger: Ledger, wanted: Intervention) -> str:
     """Carry out the action.
 
     Returns:
@@ -49,18 +61,18 @@ def intervene(ledger: Ledger, config: Intervention) -> str:
         InvalidInput: the action has no target, or one that does not fit.
         DistTaskError: the ledger refuses; see `OperatorStore`.
     """
-    who, why = config.actor, config.reason
-    match config:
-        case Intervention(action=Action.RETRY, transaction_id=str(identifier), exception_id=None):
+    who, why = wanted.actor, wanted.reason
+    match wanted:
+        case Intervention(action="retry", transaction_id=str(identifier), exception_id=None):
             tasks = ledger.operators.retry_transaction(identifier, actor=who, reason=why)
             return f"transaction {identifier!r}: {', '.join(tasks)} will be called again now"
-        case Intervention(action=Action.RETRY, transaction_id=None, exception_id=int(number)):
+        case Intervention(action="retry", transaction_id=None, exception_id=int(number)):
             ledger.operators.retry_exception(number, actor=who, reason=why)
             return f"exception {number}: its task will be called again now"
-        case Intervention(action=Action.HANDLE, transaction_id=None, exception_id=int(number)):
+        case Intervention(action="handle", transaction_id=None, exception_id=int(number)):
             ledger.operators.handle(number, actor=who, remark=why)
             return f"exception {number} is handled"
-        case Intervention(action=Action.CANCEL, transaction_id=str(identifier), exception_id=None):
+        case Intervention(action="cancel", transaction_id=str(identifier), exception_id=None):
             status = ledger.operators.cancel(identifier, actor=who, reason=why)
             return f"transaction {identifier!r} is {status}, its cancellation recorded"
     raise InvalidInput(

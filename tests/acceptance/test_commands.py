@@ -56,37 +56,10 @@ def ledger(home: Path) -> Iterator[Ledger]:
     opened.close()
 
 
-@dataclass(frozen=True)
-class Printed:
-    """What a command printed."""
-
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The JSON document on standard output."""
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def dist_task(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """The entry point of `dist-task`, called in this process: starting one takes seconds."""
-
-    def run(*arguments: str, exit_code: int = 0, stdin: str = "", home: Path = home) -> Printed:
-        monkeypatch.setenv("DIST_TASK_HOME", str(home))
-        monkeypatch.setattr(sys, "argv", ["dist-task", *arguments])
-        monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(stdin.encode())))
-        out, err = StringIO(), TextIOWrapper(BytesIO(), "utf-8", errors="backslashreplace")
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            cli.main()
-        err.seek(0)
-        printed = Printed(out.getvalue(), err.read())
-        assert (ended.value.code or 0) == exit_code, printed.err
-        return printed
-
-    yield run
-    structlog.reset_defaults()
+def dist_task(home: Path, command: Command) -> Command:
+    """A command on that home."""
+    return partial(command, home)
 
 
 @pytest.fixture

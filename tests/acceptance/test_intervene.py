@@ -35,10 +35,10 @@ def test_retry_handle_and_cancel(platform: Platform, participant: Participant) -
     failed_orders(platform, participant, *ids)
     exception, other = (open_exception(platform, each).id for each in (by_exception, handled))
     for config in (
-        {"action": "RETRY", "transaction_id": by_id, "reason": "mended", "actor": "ann"},
-        {"action": "RETRY", "exception_id": exception, "reason": "mended"},
-        {"action": "HANDLE", "exception_id": other, "reason": "by hand", "actor": "ann"},
-        {"action": "CANCEL", "transaction_id": cancelled, "reason": "too late", "actor": "ann"},
+        {"action": "retry", "transaction_id": by_id, "reason": "mended", "actor": "ann"},
+        {"action": "retry", "exception_id": exception, "reason": "mended"},
+        {"action": "handle", "exception_id": other, "reason": "by hand", "actor": "ann"},
+        {"action": "cancel", "transaction_id": cancelled, "reason": "too late", "actor": "ann"},
     ):
         assert intervene(platform, **config).status == "SUCCESS", config
     for each in (by_id, by_exception):
@@ -54,13 +54,13 @@ def test_retry_handle_and_cancel(platform: Platform, participant: Participant) -
 
 
 def test_the_config_is_typed(platform: Platform) -> None:
-    right = intervention(action="RETRY", transaction_id="a", reason="mended", actor="ann")
+    right = intervention(action="retry", transaction_id="a", reason="mended", actor="ann")
     assert platform.config_errors("intervene", right) == []
     for wrong in (
         {},
-        {"action": "DELETE", "transaction_id": "a"},
-        {"action": "HANDLE", "exception_id": "twelve"},
-        {"action": "RETRY", "transaction": "a"},
+        {"action": "delete", "transaction_id": "a"},
+        {"action": "handle", "exception_id": "twelve"},
+        {"action": "retry", "transaction": "a"},
     ):
         assert platform.config_errors("intervene", intervention(**wrong)), wrong
 
@@ -68,9 +68,9 @@ def test_the_config_is_typed(platform: Platform) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        {"action": "RETRY", "transaction_id": "mend-none", "reason": {"env": "HOME"}},
-        {"action": "RETRY", "transaction_id": {"env": "HOME"}},
-        {"action": "RETRY", "transaction_id": "mend-none", "actor": {"env": "HOME"}},
+        {"action": "retry", "transaction_id": "mend-none", "reason": {"env": "HOME"}},
+        {"action": "retry", "transaction_id": {"env": "HOME"}},
+        {"action": "retry", "transaction_id": "mend-none", "actor": {"env": "HOME"}},
     ],
     ids=["reason", "transaction_id", "actor"],
 )
@@ -81,12 +81,12 @@ def test_the_worker_s_environment_cannot_be_read(platform: Platform, config: Jso
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"action": "RETRY"}, "retry takes transaction_id or exception_id"),
-        ({"action": "RETRY", "transaction_id": "a", "exception_id": 1}, "retry takes"),
-        ({"action": "HANDLE", "transaction_id": "a"}, "handle takes exception_id"),
-        ({"action": "CANCEL", "exception_id": 1}, "cancel takes transaction_id"),
-        ({"action": "CANCEL", "transaction_id": "mend-none"}, "no transaction 'mend-none'"),
-        ({"action": "HANDLE", "exception_id": 987_654}, "no exception 987654"),
+        ({"action": "retry"}, "retry takes transaction_id or exception_id"),
+        ({"action": "retry", "transaction_id": "a", "exception_id": 1}, "retry takes"),
+        ({"action": "handle", "transaction_id": "a"}, "handle takes exception_id"),
+        ({"action": "cancel", "exception_id": 1}, "cancel takes transaction_id"),
+        ({"action": "cancel", "transaction_id": "mend-none"}, "no transaction 'mend-none'"),
+        ({"action": "handle", "exception_id": 987_654}, "no exception 987654"),
     ],
     ids=["retry-nothing", "retry-both", "handle-id", "cancel-number", "no-id", "no-number"],
 )
@@ -106,9 +106,9 @@ def test_a_refusal_of_the_ledger_is_the_run_s_failure(
     exception = open_exception(platform, "mend-refused").id
     platform.ledger.operators.handle(exception, actor="ann")
     for config in (
-        {"action": "RETRY", "transaction_id": "mend-refused"},
-        {"action": "RETRY", "exception_id": exception},
-        {"action": "HANDLE", "exception_id": exception},
+        {"action": "retry", "transaction_id": "mend-refused"},
+        {"action": "retry", "exception_id": exception},
+        {"action": "handle", "exception_id": exception},
     ):
         run = intervene(platform, **config)
         said = "\n".join(each.error for each in platform.events(run.id))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any, TypeVar
+from urllib.error import HTTPError
 
 from dist_task_pipelines.domain.json import JsonObject
 
@@ -187,8 +188,11 @@ class DagsterUI:
             data=json.dumps({"query": query, "variables": variables}).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
-            answer = json.load(reply)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+                answer = json.load(reply)
+        except HTTPError as error:
+            raise AssertionError(error.read().decode()) from error
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
 

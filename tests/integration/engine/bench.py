@@ -204,7 +204,7 @@ class Bench:
         """Every row of every table of the ledger, as text."""
         with self.ledger.database.read() as connection:
             rows = [
-                repr(row)
+                repr(tuple(row))  # a row's own repr is shortened
                 for table in tables.metadata.sorted_tables
                 for row in connection.execute(sa.select(table))
             ]

@@ -62,8 +62,8 @@ def retried(bench: Bench, clock: SteppableClock, monkeypatch: pytest.MonkeyPatch
     bench.carry(bench.take(flow, "o1", params={"ship": {"amount": "7", "odd": ODD}}))
     clock.step(10)
     bench.carry(bench.take_due(flow))
-    rewrite(bench, tables.task, output_data={"receipt": "r-2", "odd": {}})
-    rewrite(bench, tables.transaction, params={"ship": {"amount": 8}})
+    rewrite(bench, tables.task, output_data={"receipt": "r-2", "odd": {"changed": 1}})
+    rewrite(bench, tables.transaction, params={"ship": {"amount": 8, "odd": {"changed": 2}}})
     converters = {**conversions.CONVERTERS, "int": lambda value: 0}
     monkeypatch.setattr(parameters, "CONVERTERS", converters)
     clock.step(10)
