@@ -48,7 +48,7 @@ from dist_task_pipelines.settings import DEFAULT_HOME, Settings
 def _user() -> str:
     try:
         return getpass.getuser()
-    except OSError:  # a container's user without a name
+    except (OSError, KeyError):  # a container's user without a name
         return str(os.getuid())
 
 

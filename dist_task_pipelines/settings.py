@@ -108,7 +108,7 @@ class Section(BaseModel):
 
 
 class AppSettings(Section):
-    """The server: the API and the Dagster UI on one port."""
+    """The server of the Dagster UI."""
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(3000, ge=1, le=65_535, description="TCP port to listen on")

@@ -33,6 +33,7 @@ class TaskState:
     grant: Grant | None = None
     handled: bool = False  # a person settled its exception
     error: str = ""  # of its last attempt
+    attempts: int = 0  # calls begun so far
 
 
 NOT_STARTED = TaskState()

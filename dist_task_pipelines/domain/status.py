@@ -92,4 +92,7 @@ class OperatorActionKind(StrEnum):
     HANDLE = "handle"
     CANCEL = "cancel"
     RE_EXECUTE = "re_execute"
+    APPLY = "apply"  # a flow version was made
+    ACTIVATE = "activate"
+    DEACTIVATE = "deactivate"
     STOP = "stop"

@@ -140,8 +140,9 @@ class BatchRun:
         while under_way:
             wait(under_way, return_when=FIRST_COMPLETED)
             done, under_way = wait(under_way, timeout=RECORD_EVERY)
+            errors += [error for call in done if isinstance(error := call.exception(), Exception)]
+            ended = [(calls[call], call.result()) for call in done if not call.exception()]
             try:
-                ended = [(calls[call], call.result()) for call in done]
                 finishes += self._writer.record(task, ended)
             except Exception as error:
                 errors.append(error)

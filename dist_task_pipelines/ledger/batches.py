@@ -163,13 +163,31 @@ class BatchStore:
         return bool(row.stop_requested)
 
     @writes
-    def request_stop(self, connection: Connection, run_id: str) -> None:
-        """Mark the open batches of a run as stopped by a person: no further call begins."""
-        connection.execute(
+    def request_stop(
+        self, connection: Connection, run_id: str, *, batch_id: int | None = None, actor: str
+    ) -> None:
+        """Mark the open batches of a run as stopped by a person: no further call begins.
+
+        Args:
+            batch_id: the batch that the run was launched for, which it may not have taken yet.
+        """
+        its_own = sa.or_(_batch.run_id == run_id, _batch.id == batch_id)
+        stopped = connection.execute(
             sa.update(tables.batch)
-            .where(_batch.run_id == run_id, _batch.ended_at.is_(None))
+            .where(its_own, _batch.ended_at.is_(None), _batch.stop_requested.is_(False))
             .values(stop_requested=True)
         )
+        if stopped.rowcount:
+            row = audit_row(
+                actor,
+                OperatorActionKind.STOP,
+                f"run:{run_id}",
+                "terminated",
+                before={"stop_requested": False},
+                after={"stop_requested": True},
+                now=self.database.clock.now(),
+            )
+            insert_rows(connection, tables.operator_action, [row])
 
     @writes
     def end(self, connection: Connection, batch_id: int, reason: BatchEnd) -> None:
@@ -183,24 +201,40 @@ class BatchStore:
 
         Returns:
             the ids of the batches ended, at most `limit`.
+
+        Raises:
+            ExceptionGroup: some could not be ended; the others were.
         """
         ended: list[int] = []
-        while len(ended) < limit and (batch_id := self._expire_one()) is not None:
-            ended.append(batch_id)
+        errors: list[Exception] = []
+        for batch_id in self._expired(limit):
+            try:
+                if self._expire_one(batch_id):
+                    ended.append(batch_id)
+            except Exception as error:  # one batch must not keep the others from being handed back
+                error.add_note(f"batch {batch_id} could not be ended")
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup("leases ran out, and not all batches could be ended", errors)
         return ended
 
+    @reads
+    def _expired(self, connection: Connection, limit: int) -> list[int]:
+        query = sa.select(_batch.id).where(*self._is_expired()).order_by(_batch.id).limit(limit)
+        return list(connection.scalars(query))
+
     @writes
-    def _expire_one(self, connection: Connection) -> int | None:
-        query = sa.select(tables.batch).where(
-            _batch.ended_at.is_(None), _batch.lease_expires_at < self.database.clock.now()
-        )
-        oldest = query.order_by(_batch.id).limit(1).with_for_update(skip_locked=True)
-        row = connection.execute(oldest).first()
-        if row is None:
-            return None
-        stopped = BatchEnd.STOPPED if row.stop_requested else BatchEnd.LOST
-        self._end(connection, row, stopped if row.started_at else BatchEnd.SUPERSEDED)
-        return int(row.id)
+    def _expire_one(self, connection: Connection, batch_id: int) -> bool:
+        query = sa.select(tables.batch).where(_batch.id == batch_id, *self._is_expired())
+        row = connection.execute(query.with_for_update(skip_locked=True)).first()
+        if row is None:  # somebody else has ended it, or its worker was late and is back
+            return False
+        reason = BatchEnd.LOST if row.started_at else BatchEnd.SUPERSEDED
+        self._end(connection, row, BatchEnd.STOPPED if row.stop_requested else reason)
+        return True
+
+    def _is_expired(self) -> tuple[sa.ColumnElement[bool], ...]:
+        return (_batch.ended_at.is_(None), _batch.lease_expires_at < self.database.clock.now())
 
     def _take(
         self, connection: Connection, batch_id: int, flow_id: str, run_id: str, now: datetime

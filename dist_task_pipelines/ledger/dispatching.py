@@ -86,7 +86,14 @@ class Dispatcher:
             )
         )
         return [
-            DispatchedBatch(row.id, row.flow_id, row.size, row.transaction_id, row.parent_run_id)
+            DispatchedBatch(
+                row.id,
+                row.flow_id,
+                row.size,
+                row.transaction_id,
+                row.parent_run_id,
+                row.dispatched_at,
+            )
             for row in connection.execute(query.order_by(_batch.id))
         ]
 
@@ -118,6 +125,7 @@ class Dispatcher:
             size=len(picked),
             transaction_id=alone.id if alone else None,
             parent_run_id=alone.run_id if alone else None,
+            dispatched_at=now,
         )
 
 

@@ -1,6 +1,7 @@
 """Flow versions in the ledger."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,9 +13,10 @@ from dist_task_pipelines.domain.errors import Conflict, NotFound
 from dist_task_pipelines.domain.flow import Flow
 from dist_task_pipelines.domain.ids import flow_id
 from dist_task_pipelines.domain.json import JsonObject
-from dist_task_pipelines.domain.status import TransactionStatus
+from dist_task_pipelines.domain.status import OperatorActionKind, TransactionStatus
 from dist_task_pipelines.ledger import tables
-from dist_task_pipelines.ledger.database import Database, Raced, reads, writes
+from dist_task_pipelines.ledger.audit import audit_row
+from dist_task_pipelines.ledger.database import Database, Raced, insert_rows, reads, writes
 from dist_task_pipelines.ledger.records import FlowRecord
 from dist_task_pipelines.ledger.types import AnyRow, is_storable
 
@@ -81,6 +83,8 @@ class FlowStore:
             connection.execute(sa.insert(tables.flow), row)
         except IntegrityError as error:
             raise Raced from error
+        before = {"newest": newest.id if newest else None}
+        _audit(connection, user, OperatorActionKind.APPLY, identifier, before, now)
         return self._get(connection, identifier)
 
     @reads
@@ -147,11 +151,12 @@ class FlowStore:
 
     @reads
     def revision(self, connection: Connection) -> str:
-        """A text that changes whenever a version is created or switched."""
-        row = connection.execute(
-            sa.select(sa.func.count(), sa.func.max(_flow.updated_at)).select_from(tables.flow)
-        ).one()
-        return f"{row[0]}@{row[1]}"
+        """A text that changes whenever `in_use` does, or a version is created or switched."""
+        query = sa.select(_flow.id, _flow.is_active, _flow.updated_at).order_by(_flow.id)
+        rows = connection.execute(query).all()
+        in_use = [row.id for row in rows if row.is_active or _may_go_on(connection, row.id)]
+        newest = max((row.updated_at for row in rows), default=None)
+        return f"{newest}: {' '.join(in_use)}"
 
     @reads
     def load(self, connection: Connection, identifier: str) -> Flow:
@@ -184,11 +189,28 @@ class FlowStore:
             )
 
     def _switch(self, connection: Connection, identifier: str, active: bool, user: str) -> None:
-        connection.execute(
+        now = self.database.clock.now()
+        switched = connection.execute(
             sa.update(tables.flow)
             .where(_flow.id == identifier, _flow.is_active.is_not(active))
-            .values(is_active=active, updated_at=self.database.clock.now(), updated_user=user)
+            .values(is_active=active, updated_at=now, updated_user=user)
         )
+        if switched.rowcount:
+            kind = OperatorActionKind.ACTIVATE if active else OperatorActionKind.DEACTIVATE
+            _audit(connection, user, kind, identifier, {"is_active": not active}, now)
+
+
+def _audit(
+    connection: Connection,
+    user: str,
+    kind: OperatorActionKind,
+    identifier: str,
+    before: JsonObject,
+    now: datetime,
+) -> None:
+    after: JsonObject = {"is_active": kind is not OperatorActionKind.DEACTIVATE}
+    row = audit_row(user, kind, f"flow:{identifier}", "", before=before, after=after, now=now)
+    insert_rows(connection, tables.operator_action, [row])
 
 
 def _may_go_on(connection: Connection, identifier: str) -> bool:

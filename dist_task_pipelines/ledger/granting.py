@@ -42,7 +42,8 @@ def grant_failed_tasks(
 ) -> Granted:
     """Grant a call to each unhandled failed task of these locked transactions.
 
-    Tasks whose strategy is `no_retry`, and those whose exception was handled, get none.
+    Tasks whose exception was handled get none, nor do those whose strategy is `no_retry`, unless
+    they were never called: their run was stopped or lost before.
     """
     states = task_states(connection, [row.seq for row in rows])
     tasks = {row.seq: _retryable(flow, states.get(row.seq, {})) for row in rows}
@@ -82,5 +83,10 @@ def _retryable(flow: Flow, states: Mapping[str, TaskState]) -> list[str]:
         if (state := states.get(task.id))
         and state.status in CALLABLE_AGAIN
         and not state.handled
-        and task.retry.strategy is not RetryStrategy.NO_RETRY
+        and may_be_retried(task.retry.strategy, state.attempts)
     ]
+
+
+def may_be_retried(strategy: RetryStrategy, attempts: int) -> bool:
+    """Whether a person may have a task called that was called `attempts` times before."""
+    return strategy is not RetryStrategy.NO_RETRY or attempts == 0

@@ -20,10 +20,10 @@ from dist_task_pipelines.ledger.audit import audit_row
 from dist_task_pipelines.ledger.database import Database, insert_rows, writes
 from dist_task_pipelines.ledger.exceptions import close_open
 from dist_task_pipelines.ledger.flows import FlowStore
-from dist_task_pipelines.ledger.granting import grant_failed_tasks
+from dist_task_pipelines.ledger.granting import grant_failed_tasks, may_be_retried
 from dist_task_pipelines.ledger.owning import lock_transactions
 from dist_task_pipelines.ledger.settling import log_row, release
-from dist_task_pipelines.ledger.task_rows import give_grant, grant_columns
+from dist_task_pipelines.ledger.task_rows import give_grant, grant_columns, task_states
 from dist_task_pipelines.ledger.types import AnyRow, is_key, is_storable
 
 _transaction = tables.transaction.c
@@ -95,7 +95,8 @@ class OperatorStore:
             NotAllowed: it is handled already, or its strategy is `no_retry`.
         """
         record, row = self._lock_exception(connection, exception_id)
-        if record.retry_strategy == RetryStrategy.NO_RETRY:
+        state = task_states(connection, [row.seq])[row.seq][record.task_id]
+        if not may_be_retried(RetryStrategy(record.retry_strategy), state.attempts):
             raise NotAllowed(
                 f"exception {exception_id} has the strategy no_retry; it can only be handled"
             )

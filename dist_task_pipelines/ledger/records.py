@@ -167,6 +167,7 @@ class DispatchedBatch:
     size: int
     transaction_id: str | None  # of a batch of one
     parent_run_id: str | None  # of a batch of one: the run that carried it before
+    dispatched_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

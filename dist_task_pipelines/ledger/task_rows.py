@@ -32,6 +32,7 @@ def task_states(connection: Connection, seqs: Collection[int]) -> States:
         _task.grant_due_at,
         _task.handled,
         _task.error_message,
+        _task.attempts,
     ).where(_task.seq.in_(seqs))
     for row in connection.execute(query):
         states[row.seq][row.task_id] = state_of(row)
@@ -41,7 +42,9 @@ def task_states(connection: Connection, seqs: Collection[int]) -> States:
 def state_of(row: AnyRow) -> TaskState:
     """The state in a row of `dist_task`."""
     grant = Grant(GrantedBy(row.granted_by), row.grant_due_at) if row.granted_by else None
-    return TaskState(TaskStatus(row.status), grant, row.handled, row.error_message or "")
+    return TaskState(
+        TaskStatus(row.status), grant, row.handled, row.error_message or "", row.attempts
+    )
 
 
 def new_task(transaction: AnyRow, task: Task, status: TaskStatus) -> dict[str, Any]:

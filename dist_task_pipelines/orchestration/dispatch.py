@@ -60,13 +60,14 @@ def decide(
     """What a tick asks for.
 
     Args:
-        waiting: the batches that no run has taken, by id.
-        cursor: the highest batch id that a tick before has asked a run for.
+        waiting: the batches that no run has taken.
+        cursor: the run keys of those for which the tick before has asked.
     """
-    seen = int(cursor or 0)
-    new = [batch for batch in waiting if batch.id > seen]
+    asked = set((cursor or "").split())
+    new = [batch for batch in waiting if run_key(batch) not in asked]
     if new:
-        return SensorResult(run_requests=run_requests(new), cursor=str(new[-1].id))
+        keys = " ".join(run_key(batch) for batch in waiting)
+        return SensorResult(run_requests=run_requests(new), cursor=keys)
     if waiting:
         return SkipReason(f"{len(waiting)} batches wait for their runs to start")
     kind = "new transaction" if status is TransactionStatus.PENDING else "retry"
@@ -74,13 +75,21 @@ def decide(
 
 
 def run_requests(batches: Sequence[DispatchedBatch]) -> list[RunRequest]:
-    """A run for each batch. The key is the batch's, so asking twice launches once."""
+    """A run for each batch."""
     return [
         RunRequest(
-            run_key=f"batch-{batch.id}",
+            run_key=run_key(batch),
             job_name=batch.flow_id,
             run_config={"resources": {BATCH_RESOURCE: {"config": {"batch_id": batch.id}}}},
             tags=batch_tags(batch),
         )
         for batch in batches
     ]
+
+
+def run_key(batch: DispatchedBatch) -> str:
+    """One key for each batch: asking Dagster twice launches once.
+
+    The time keeps it unique: in a ledger restored from a backup ids begin anew.
+    """
+    return f"batch-{batch.id}-{batch.dispatched_at:%Y%m%dT%H%M%S.%f}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+import structlog
 from dagster import (
     DependencyDefinition,
     Failure,
@@ -28,6 +29,7 @@ from dagster import (
 )
 
 from dist_task_pipelines.assembly import open_ledger
+from dist_task_pipelines.domain.errors import LedgerUnavailable
 from dist_task_pipelines.domain.flow import Flow, Task
 from dist_task_pipelines.domain.json import dumps
 from dist_task_pipelines.engine.batch_run import TaskReport
@@ -55,6 +57,8 @@ EXAMPLES = {
 }
 
 
+log = structlog.get_logger(__name__)
+
 _built: dict[str, JobDefinition] = {}  # by flow id: a version never changes
 
 
@@ -68,14 +72,27 @@ def flow_job(flow: Flow) -> JobDefinition:
 def flow_jobs(settings: Settings) -> list[JobDefinition]:
     """The jobs of the active flow versions, and of those with unsettled transactions.
 
+    A version whose job cannot be built is logged and left out; the others are not harmed.
+
     Raises:
         LedgerUnavailable: the ledger cannot be read.
     """
     ledger = open_ledger(settings)
     try:
-        return [flow_job(ledger.flows.load(record.id)) for record in ledger.flows.in_use()]
+        jobs = [_job_or_none(ledger, record.id) for record in ledger.flows.in_use()]
+        return [job for job in jobs if job]
     finally:
         ledger.close()
+
+
+def _job_or_none(ledger: Ledger, flow_id: str) -> JobDefinition | None:
+    try:
+        return flow_job(ledger.flows.load(flow_id))
+    except LedgerUnavailable:
+        raise
+    except Exception:
+        log.exception("the job of a flow cannot be built", flow=flow_id)
+        return None
 
 
 def flows_revision() -> str:

@@ -6,8 +6,8 @@ from dagster import Enum, EnumValue, Field, JobDefinition, OpExecutionContext, j
 
 from dist_task_pipelines.domain.errors import Fault, InvalidInput
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.orchestration.run_batch import PERSON
 from dist_task_pipelines.orchestration.step_executor import concurrent_step_executor
+from dist_task_pipelines.orchestration.tags import PERSON
 
 # A plain schema: Dagster's pydantic configs would take {env: NAME} for any text, and read it
 # from the worker's environment.

@@ -1,14 +1,15 @@
-"""A child process with a log file, that does not outlive its parent."""
+"""A child process with a log file, that on Linux does not outlive its parent."""
 
 import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1  # Linux: a signal for the child when its parent goes away
+PR_SET_PDEATHSIG = 1  # a signal for the child when its parent goes away
 TAIL_BYTES = 4000
 
 _libc = ctypes.CDLL(None)
@@ -76,4 +77,5 @@ class ManagedProcess:
 
 
 def _die_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if sys.platform == "linux":
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dagster import (
+    DagsterExecutionInterruptedError,
     DagsterRun,
     Field,
     InitResourceContext,
@@ -25,11 +26,11 @@ from dist_task_pipelines.engine.submit import SubmitRequest, submit
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import Batch, BatchEnd
 from dist_task_pipelines.orchestration.step_executor import cancel_requested, stop_requested
+from dist_task_pipelines.orchestration.tags import PERSON
 from dist_task_pipelines.settings import Settings
 
 HEAD_START = 60  # seconds in which a run from the Launchpad has its transaction to itself
 NAMES_SHOWN = 20  # transactions named in one line of the run's log
-PERSON = "dagster"  # the actor of what is done in the Dagster UI
 
 CONFIG_SCHEMA = {
     "batch_id": Field(
@@ -59,19 +60,20 @@ def batch_resource(settings: Settings) -> ResourceDefinition:
         assert run
         batch = take_batch(ledger, run, context.resource_config, settings)
         _name_left_alone(context, batch)
+        stop = stop_requested(run.run_id)
         with BatchRun(
             ledger,
             *participants,
             batch,
             lease=settings.dispatch.lease_seconds,
             calls=settings.dispatch.calls_per_run,
-            stop=stop_requested(run.run_id),
+            stop=stop,
         ) as batch_run:
             try:
                 yield batch_run
             finally:
-                if batch_run.was_stopped:
-                    batch_run.end_reason = _why_stopped(context, run)
+                if batch_run.was_stopped and batch_run.end_reason is BatchEnd.DONE:
+                    batch_run.end_reason = _why_stopped(context, run, stop.error)
 
     return ResourceDefinition(
         resource_fn=work,
@@ -128,11 +130,20 @@ def _adopt(
     )
 
 
-def _why_stopped(context: InitResourceContext, run: DagsterRun) -> BatchEnd:
-    """A person cancels the run; anything else is the worker's shutdown."""
+def _why_stopped(
+    context: InitResourceContext, run: DagsterRun, error: BaseException | None
+) -> BatchEnd:
+    """A person cancelled the run, its worker was shut down, or something broke.
+
+    Without an error the ledger said stop, and knows why.
+    """
     assert context.instance
-    by_person = cancel_requested(context.instance, run.run_id)
-    return BatchEnd.STOPPED if by_person else BatchEnd.HANDED_BACK
+    if cancel_requested(context.instance, run.run_id):
+        return BatchEnd.STOPPED
+    if error is None:
+        return BatchEnd.DONE
+    shut_down = isinstance(error, DagsterExecutionInterruptedError | KeyboardInterrupt)
+    return BatchEnd.HANDED_BACK if shut_down else BatchEnd.ERROR
 
 
 def _worker() -> str:

@@ -1,10 +1,11 @@
 """Dagster's default run launcher, for which "Terminate" is a person's word to the ledger too."""
 
 import structlog
-from dagster import DefaultRunLauncher
+from dagster import DagsterRun, DefaultRunLauncher
 
 from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.domain.errors import DistTaskError
+from dist_task_pipelines.orchestration.tags import BATCH_ID_TAG, PERSON
 from dist_task_pipelines.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -19,20 +20,25 @@ class PlatformRunLauncher(DefaultRunLauncher):
     def terminate(self, run_id: str) -> bool:
         """Stop the batch, then the run."""
         try:
-            stop_batch(run_id)
+            run = self._instance.get_run_by_id(run_id)
+            if run:
+                stop_batch(run)
         except DistTaskError as error:  # the run is to end all the same
             log.warning("the batch could not be marked as stopped", run=run_id, error=str(error))
         return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
 
 
-def stop_batch(run_id: str) -> None:
-    """Mark the run's batch as stopped by a person.
+def stop_batch(run: DagsterRun) -> None:
+    """Mark the run's batch as stopped by a person, also when the run has not taken it yet.
 
     Raises:
         LedgerUnavailable: the ledger cannot be written.
     """
     ledger = open_ledger(Settings.from_environment())
     try:
-        ledger.batches.request_stop(run_id)
+        batch_id = run.tags.get(BATCH_ID_TAG)
+        ledger.batches.request_stop(
+            run.run_id, batch_id=int(batch_id) if batch_id else None, actor=PERSON
+        )
     finally:
         ledger.close()

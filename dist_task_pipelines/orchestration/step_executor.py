@@ -48,16 +48,24 @@ CANCEL_POLL_SECONDS = 1.0  # a statement each
 INTERRUPT_POLL_SECONDS = 0.2  # a look at a flag
 
 _log = logging.getLogger(__name__)
-_stops: dict[str, threading.Event] = {}  # by run id, for the runs in this process
 
 
-def stop_requested(run_id: str) -> threading.Event:
+class Stop(threading.Event):
+    """Set when a run has to stop; `error` says why: an interruption, or what broke a step."""
+
+    error: BaseException | None = None
+
+
+_stops: dict[str, Stop] = {}  # by run id, for the runs in this process
+
+
+def stop_requested(run_id: str) -> Stop:
     """The event that is set when the run has to stop, or when a step broke in the executor itself.
 
     It is there from before the run's resources are set up until they are torn down. For a run that
     is not in this process: one that is never set.
     """
-    return _stops.get(run_id) or threading.Event()
+    return _stops.get(run_id) or Stop()
 
 
 def cancel_requested(instance: DagsterInstance, run_id: str) -> bool:
@@ -83,7 +91,7 @@ class ConcurrentStepExecutor(Executor):
     def execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Iterator[DagsterEvent]:
-        _stops[plan_context.run_id] = threading.Event()
+        _stops[plan_context.run_id] = Stop()
         try:
             yield from ExecuteRunWithPlanIterable(
                 execution_plan,
@@ -151,12 +159,16 @@ class _Steps:
                     yield self._stopping_event()
                     self._halt = DagsterExecutionInterruptedError("The run was asked to stop.")
                 if self._halt is not None:
-                    self._stop.set()
+                    self._ask_to_stop(self._halt)
             if self._halt is not None:
                 raise self._halt
-        except BaseException:  # the caller's giving up included; the running steps are waited for
-            self._stop.set()
+        except BaseException as error:  # the caller's giving up included; running steps end first
+            self._ask_to_stop(error)
             raise
+
+    def _ask_to_stop(self, error: BaseException) -> None:
+        self._stop.error = self._stop.error or error
+        self._stop.set()
 
     def _start_ready_steps(self) -> None:
         if self._halt is not None:

@@ -1,4 +1,4 @@
-"""The tags that the platform's runs carry."""
+"""The tags that the platform's runs carry, and who acts in the Dagster UI."""
 
 from dist_task_pipelines.ledger.records import DispatchedBatch
 
@@ -7,6 +7,9 @@ FLOW_VERSION_TAG = "dist_task/flow_version"
 BATCH_ID_TAG = "dist_task/batch_id"
 BATCH_SIZE_TAG = "dist_task/batch_size"
 TRANSACTION_ID_TAG = "dist_task/transaction_id"  # of a batch of one
+
+
+PERSON = "dagster"  # the actor of what is done in the Dagster UI
 
 
 def batch_tags(batch: DispatchedBatch) -> dict[str, str]:

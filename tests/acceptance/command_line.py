@@ -31,7 +31,11 @@ Command = Callable[..., Printed]
 
 
 def dist_task(
-    monkeypatch: pytest.MonkeyPatch, home: Path, *arguments: str, exit_code: int, stdin: str
+    monkeypatch: pytest.MonkeyPatch,
+    home: Path,
+    *arguments: str,
+    exit_code: int = 0,
+    stdin: str = "",
 ) -> Printed:
     """Call the entry point on a home; it must end with this exit code.
 

@@ -1,11 +1,14 @@
 """One platform for the whole session, with the flows of all test modules, and one participant."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
+import structlog
 
 from dist_task_pipelines.assembly import migrate_ledger
 from dist_task_pipelines.settings import Settings
+from tests.acceptance.command_line import Command, dist_task
 from tests.acceptance.making import register
 from tests.services.participant import Participant
 from tests.services.platform import Platform, running_platform
@@ -32,3 +35,10 @@ def platform(
         register(home, getattr(module and module.obj, "FLOWS", {}), participant.url)
     with running_platform(home) as running:
         yield running
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """`dist-task` in this process: `command(home, *arguments, exit_code=0, stdin="")`."""
+    yield partial(dist_task, monkeypatch)
+    structlog.reset_defaults()

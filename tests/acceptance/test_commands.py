@@ -1,27 +1,24 @@
 """The command line beside a platform that is not up: what it accepts, refuses and prints."""
 
 import json
-import sys
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
-from io import BytesIO, StringIO, TextIOWrapper
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-import structlog
 
-from dist_task_pipelines import cli
 from dist_task_pipelines.assembly import migrate_ledger, open_ledger
 from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.ledger.schema import VERSION_TABLE
 from dist_task_pipelines.settings import Settings
+from tests.acceptance.command_line import Command
 from tests.acceptance.making import flow, register, task
 
-Command = Callable[..., "Printed"]
 Refusal = Callable[..., str]
 
-FAILED, WRONG_INPUT = 1, 2
+FAILED, WRONG_INPUT, UNREACHABLE = 1, 2, 3
 TOO_LARGE = 2_000_000  # bytes; the most is 1 MB
 
 OWN_FLOWS = {
@@ -266,10 +263,96 @@ def test_wrong_usage_is_told_apart(refusal: Refusal, arguments: list[str]) -> No
     refusal(*arguments, exit_code=WRONG_INPUT)
 
 
-def test_an_empty_ledger_has_something_to_say(dist_task: Command, tmp_path: Path) -> None:
-    done = dist_task("migrate", home=tmp_path)
+def test_an_empty_ledger_has_something_to_say(command: Command, tmp_path: Path) -> None:
+    done = command(tmp_path, "migrate")
     assert f"migrated sqlite:///{tmp_path}/ledger.db" in done.out
-    assert dist_task("migrate", home=tmp_path).out == done.out
-    for command in (["status"], ["exceptions"], ["flow", "list"]):
-        assert dist_task(*command, "--json", home=tmp_path).json == []
-        assert dist_task(*command, home=tmp_path).out.startswith("no ")
+    assert command(tmp_path, "migrate").out == done.out
+    for each in (["status"], ["exceptions"], ["flow", "list"]):
+        assert command(tmp_path, *each, "--json").json == []
+        assert command(tmp_path, *each).out.startswith("no ")
+
+
+def test_commands_need_a_ledger(command: Command, tmp_path: Path) -> None:
+    for home in (tmp_path, tmp_path / "nowhere"):
+        said = command(home, "status", exit_code=UNREACHABLE).err
+        assert "dist-task migrate" in said
+        assert str(home / "ledger.db") in said
+
+
+def test_commands_need_a_ledger_of_this_version(command: Command, tmp_path: Path) -> None:
+    command(tmp_path, "migrate")
+    set_revision(tmp_path, "0000")
+    said = command(tmp_path, "status", exit_code=UNREACHABLE).err
+    assert "is at revision 0000" in said
+    assert "dist-task migrate" in said
+    set_revision(tmp_path, "9999")
+    for each in ("status", "migrate"):
+        said = command(tmp_path, each, exit_code=UNREACHABLE).err
+        assert "revision 9999" in said
+        assert "upgrade dist-task-pipelines" in said
+
+
+def test_a_ledger_that_is_no_database(command: Command, tmp_path: Path) -> None:
+    text = "not a database at all, but long enough to be looked at\n"
+    (tmp_path / "ledger.db").write_text(text * 99)
+    for each in ("status", "migrate"):
+        assert str(tmp_path / "ledger.db") in command(tmp_path, each, exit_code=UNREACHABLE).err
+
+
+def test_a_home_that_cannot_be_written(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = command(tmp_path / "file" / "home", "migrate", exit_code=WRONG_INPUT).err
+    assert str(tmp_path / "file") in said
+
+
+def test_every_fault_of_the_configuration_is_named_at_once(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dist_task.toml").write_text(
+        """
+        [app]
+        port = "3000"
+        prt = 1
+        [dispatch]
+        max_batch = 0
+        lease_seconds = true
+        [database]
+        url = "postgresql://teller:s3cr3t-w0rd@127.0.0.1/dist_task"
+        [sevices.Payment]
+        address = "127.0.0.1:1"
+        """
+    )
+    monkeypatch.setenv("DIST_TASK__RETRY__STRATEGY", "sometimes")
+    monkeypatch.setenv("DIST_TASK__NO__SUCH", "1")
+    said = command(tmp_path, "migrate", exit_code=WRONG_INPUT).err
+    for name in (
+        "app.port",
+        "app.prt",
+        "dispatch.max_batch",
+        "dispatch.lease_seconds",
+        "database.url",
+        "sevices",
+        "DIST_TASK__RETRY__STRATEGY",
+        "DIST_TASK__NO__SUCH",
+    ):
+        assert name in said
+    assert "s3cr3t" not in said
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_a_configuration_that_cannot_be_read(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "dist_task.toml"
+    for text, words in (
+        ("[app\nport = 1", str(file)),
+        ('[app]\nhost = "${NO_SUCH_NAME}"', "NO_SUCH_NAME"),
+    ):
+        file.write_text(text)
+        assert words in command(tmp_path, "status", exit_code=WRONG_INPUT).err
+    nowhere = str(tmp_path / "nowhere.toml")
+    assert nowhere in command(tmp_path, "status", "--config", nowhere, exit_code=WRONG_INPUT).err
+
+
+def set_revision(home: Path, revision: str) -> None:
+    """Make the ledger of the home look like another version's."""
+    with closing(sqlite3.connect(home / "ledger.db")) as database, database:
+        database.execute(f"UPDATE {VERSION_TABLE} SET version_num = ?", [revision])

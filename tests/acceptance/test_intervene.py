@@ -7,7 +7,6 @@ import pytest
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.status import TransactionStatus
 from tests.acceptance.making import audited, flow, open_exception, submit, task
-from tests.services.dagster_ui import Run
 from tests.services.participant import Participant
 from tests.services.platform import Platform
 
@@ -16,10 +15,6 @@ FLOWS = {"mended": flow(task("deduct"))}
 
 def intervention(**config: Any) -> JsonObject:
     return {"ops": {"carry_out": {"config": config}}}
-
-
-def intervene(platform: Platform, **config: Any) -> Run:
-    return platform.wait_for_run(platform.launch("intervene", intervention(**config)))
 
 
 def failed_orders(platform: Platform, participant: Participant, *ids: str) -> None:
@@ -34,13 +29,14 @@ def test_retry_handle_and_cancel(platform: Platform, participant: Participant) -
     by_id, by_exception, handled, cancelled = ids = [f"mend-{number}" for number in range(1, 5)]
     failed_orders(platform, participant, *ids)
     exception, other = (open_exception(platform, each).id for each in (by_exception, handled))
-    for config in (
+    configs: list[JsonObject] = [
         {"action": "retry", "transaction_id": by_id, "reason": "mended", "actor": "ann"},
         {"action": "retry", "exception_id": exception, "reason": "mended"},
         {"action": "handle", "exception_id": other, "reason": "by hand", "actor": "ann"},
         {"action": "cancel", "transaction_id": cancelled, "reason": "too late", "actor": "ann"},
-    ):
-        assert intervene(platform, **config).status == "SUCCESS", config
+    ]
+    for run_id in [platform.launch("intervene", intervention(**each)) for each in configs]:
+        assert platform.wait_for_run(run_id).status == "SUCCESS"
     for each in (by_id, by_exception):
         platform.wait_for(each, TransactionStatus.SUCCESS)
     assert platform.transaction(handled).status is TransactionStatus.FAILED
@@ -78,25 +74,18 @@ def test_the_worker_s_environment_cannot_be_read(platform: Platform, config: Jso
     assert platform.config_errors("intervene", intervention(**config))
 
 
-@pytest.mark.parametrize(
-    ("config", "words"),
-    [
+def test_what_does_not_fit_fails_and_says_why(platform: Platform) -> None:
+    cases: list[tuple[JsonObject, str]] = [
         ({"action": "retry"}, "retry takes transaction_id or exception_id"),
         ({"action": "retry", "transaction_id": "a", "exception_id": 1}, "retry takes"),
         ({"action": "handle", "transaction_id": "a"}, "handle takes exception_id"),
         ({"action": "cancel", "exception_id": 1}, "cancel takes transaction_id"),
         ({"action": "cancel", "transaction_id": "mend-none"}, "no transaction 'mend-none'"),
         ({"action": "handle", "exception_id": 987_654}, "no exception 987654"),
-    ],
-    ids=["retry-nothing", "retry-both", "handle-id", "cancel-number", "no-id", "no-number"],
-)
-def test_what_does_not_fit_fails_and_says_why(
-    platform: Platform, config: JsonObject, words: str
-) -> None:
-    run = intervene(platform, **config)
-    assert run.status == "FAILURE"
-    said = "\n".join(each.error for each in platform.events(run.id))
-    assert words in said
+    ]
+    runs = [platform.launch("intervene", intervention(**config)) for config, _ in cases]
+    for run_id, (_, words) in zip(runs, cases, strict=True):
+        assert words in platform.failure_of(run_id)
 
 
 def test_a_refusal_of_the_ledger_is_the_run_s_failure(
@@ -105,13 +94,12 @@ def test_a_refusal_of_the_ledger_is_the_run_s_failure(
     failed_orders(platform, participant, "mend-refused")
     exception = open_exception(platform, "mend-refused").id
     platform.ledger.operators.handle(exception, actor="ann")
-    for config in (
+    configs: list[JsonObject] = [
         {"action": "retry", "transaction_id": "mend-refused"},
         {"action": "retry", "exception_id": exception},
         {"action": "handle", "exception_id": exception},
-    ):
-        run = intervene(platform, **config)
-        said = "\n".join(each.error for each in platform.events(run.id))
-        assert (run.status, "handled" in said) == ("FAILURE", True), config
+    ]
+    for run_id in [platform.launch("intervene", intervention(**each)) for each in configs]:
+        assert "handled" in platform.failure_of(run_id)
     assert audited(platform, "transaction:mend-refused") == []
     assert len(audited(platform, f"exception:{exception}")) == 1

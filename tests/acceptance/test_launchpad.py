@@ -33,12 +33,6 @@ def run_config(**batch: Any) -> JsonObject:
     return {"resources": {"batch": {"config": batch}}}
 
 
-def failure_of(platform: Platform, run_id: str) -> str:
-    """Why the run failed, as its page says."""
-    assert platform.wait_for_run(run_id).status == "FAILURE"
-    return "\n".join(each.error for each in platform.events(run_id))
-
-
 def test_a_launch_registers_its_transaction_and_runs_it(
     platform: Platform, participant: Participant
 ) -> None:
@@ -97,7 +91,7 @@ def test_the_launchpad_knows_the_config_s_types(platform: Platform) -> None:
 def test_the_worker_s_environment_cannot_be_read(platform: Platform, batch: JsonObject) -> None:
     config = run_config(**batch)
     if not platform.config_errors(JOB, config):
-        failure_of(platform, platform.launch(JOB, config))
+        platform.failure_of(platform.launch(JOB, config))
     with pytest.raises(NotFound):
         platform.transaction("pad-env")
 
@@ -117,7 +111,7 @@ def test_wrong_params_give_a_failed_run_that_says_what_to_mend(
 ) -> None:
     params = {"deduct": {"amount": "much", "amout": 1}, "shipp": {}}
     config = run_config(transaction_id="pad-wrong-params", params=params)
-    said = failure_of(platform, platform.launch(JOB, config))
+    said = platform.failure_of(platform.launch(JOB, config))
     for fault in ("deduct.user", "deduct.amout", "deduct.amount", "shipp"):
         assert fault in said
     with pytest.raises(NotFound):
@@ -125,22 +119,17 @@ def test_wrong_params_give_a_failed_run_that_says_what_to_mend(
     assert participant.calls["pad-wrong-params:deduct"] == 0
 
 
-@pytest.mark.parametrize(
-    ("batch", "words"),
-    [
+def test_what_names_no_work_gives_a_failed_run_that_says_so(platform: Platform) -> None:
+    cases: list[tuple[JsonObject, str]] = [
         ({}, "either transaction_id (and params) or batch_id"),
         ({"transaction_id": "pad-both", "batch_id": 1}, "either transaction_id"),
         ({"transaction_id": " pad-edge"}, "white space"),
         ({"transaction_id": "x" * 129}, "129 characters"),
         ({"batch_id": 987_654}, "no batch 987654"),
-    ],
-    ids=["nothing", "both", "edge", "long", "no-such-batch"],
-)
-def test_what_names_no_work_gives_a_failed_run_that_says_so(
-    platform: Platform, batch: JsonObject, words: str
-) -> None:
-    said = failure_of(platform, platform.launch(JOB, run_config(**batch)))
-    assert words in said
+    ]
+    runs = [platform.launch(JOB, run_config(**batch)) for batch, _ in cases]
+    for run_id, (_, words) in zip(runs, cases, strict=True):
+        assert words in platform.failure_of(run_id)
 
 
 def test_an_id_stands_for_one_request(platform: Platform, participant: Participant) -> None:
@@ -148,7 +137,7 @@ def test_an_id_stands_for_one_request(platform: Platform, participant: Participa
     assert platform.launch_transaction(JOB, "pad-twice", params).status == "SUCCESS"
     other = {"deduct": {"user": "u1", "amount": 2}}
     config = run_config(transaction_id="pad-twice", params=other)
-    said = failure_of(platform, platform.launch(JOB, config))
+    said = platform.failure_of(platform.launch(JOB, config))
     assert "'pad-twice' exists with another flow or other params" in said
     assert participant.calls["pad-twice:deduct"] == 1
     assert platform.transaction("pad-twice").status is TransactionStatus.SUCCESS

@@ -1,6 +1,11 @@
 """What failed is called again: by itself, or because a person says so on the command line."""
 
+from functools import partial
+
+import pytest
+
 from dist_task_pipelines.domain.status import Health, TransactionStatus
+from tests.acceptance.command_line import Command
 from tests.acceptance.making import audited, flow, open_exception, submit, task
 from tests.services.participant import Participant
 from tests.services.platform import Platform
@@ -16,6 +21,12 @@ FLOWS = {
     "manual": flow(task("left"), task("right"), task("ship", "left", "right")),
     "never": flow(task("deduct", retry={"strategy": "no_retry"})),
 }
+
+
+@pytest.fixture
+def dist_task(platform: Platform, command: Command) -> Command:
+    """A command on the platform's home."""
+    return partial(command, platform.home)
 
 
 def log_of(platform: Platform, transaction_id: str) -> list[tuple[str | None, str, int | None]]:
@@ -73,7 +84,9 @@ def test_automatic_retries_end_and_a_person_goes_on(
     assert participant.calls["once-2:deduct"] == 1
 
 
-def test_a_person_may_retry_before_it_is_due(platform: Platform, participant: Participant) -> None:
+def test_a_person_may_retry_before_it_is_due(
+    platform: Platform, participant: Participant, dist_task: Command
+) -> None:
     participant.fail("later-1:deduct", 503)
     participant.fail("later-1:aside", 422)
     submit(platform, "auto_later", ["later-1"])
@@ -86,7 +99,7 @@ def test_a_person_may_retry_before_it_is_due(platform: Platform, participant: Pa
     )
     assert aside.retry_next_at is None
     assert deduct.retry_next_at is not None
-    platform.cli("retry", "--exception", str(deduct.id))
+    dist_task("retry", "--exception", str(deduct.id))
     participant.wait_for_call("later-1:deduct", 2)
     platform.wait_for("later-1", TransactionStatus.FAILED)
     assert platform.task("later-1", "deduct").status == "success"
@@ -94,47 +107,49 @@ def test_a_person_may_retry_before_it_is_due(platform: Platform, participant: Pa
 
 
 def test_a_manual_retry_calls_the_failed_tasks_only(
-    platform: Platform, participant: Participant
+    platform: Platform, participant: Participant, dist_task: Command
 ) -> None:
     participant.fail("manual-1:left", 422)
     submit(platform, "manual", ["manual-1"])
     first = platform.wait_for_run_of("manual-1")
     exception = open_exception(platform, "manual-1")
-    [listed] = platform.cli_json("exceptions", "--transaction", "manual-1")
+    [listed] = dist_task("exceptions", "--transaction", "manual-1", "--json").json
     assert (listed["id"], listed["task_id"]) == (exception.id, "left")
-    said = platform.cli("retry", "manual-1", "--reason", "mended", "--actor", "ann").stdout
+    said = dist_task("retry", "manual-1", "--reason", "mended", "--actor", "ann").out
     assert "manual-1 (left) will be called again now" in said
     platform.wait_for("manual-1", TransactionStatus.SUCCESS)
     calls = [participant.calls[f"manual-1:{each}"] for each in ("left", "right", "ship")]
     assert calls == [2, 1, 1]
     assert audited(platform, "transaction:manual-1") == [("ann", "retry", "mended")]
     assert platform.transaction("manual-1").run_id != first.id
-    again = platform.cli("retry", "manual-1", exit_code=1)
-    assert "only a failed one can be retried" in again.stderr
-    assert again.stdout == ""
+    again = dist_task("retry", "manual-1", exit_code=1)
+    assert "only a failed one can be retried" in again.err
+    assert again.out == ""
 
 
-def test_no_retry_can_only_be_handled(platform: Platform, participant: Participant) -> None:
+def test_no_retry_can_only_be_handled(
+    platform: Platform, participant: Participant, dist_task: Command
+) -> None:
     participant.fail("never-1:deduct", 503)
     submit(platform, "never", ["never-1"])
     platform.wait_for("never-1", TransactionStatus.FAILED)
     exception = str(open_exception(platform, "never-1").id)
-    assert "no_retry" in platform.cli("retry", "never-1", exit_code=1).stderr
-    assert "no_retry" in platform.cli("retry", "--exception", exception, exit_code=1).stderr
-    assert platform.cli_json("handle", exception, "--remark", "refunded", "--actor", "ann") == {
-        "exception_id": int(exception),
-        "handled": True,
-    }
-    assert platform.cli_json("exceptions", "--transaction", "never-1") == []
-    [handled] = platform.cli_json("exceptions", "--transaction", "never-1", "--handled")
+    assert "no_retry" in dist_task("retry", "never-1", exit_code=1).err
+    assert "no_retry" in dist_task("retry", "--exception", exception, exit_code=1).err
+    done = dist_task("handle", exception, "--remark", "refunded", "--actor", "ann", "--json")
+    assert done.json == {"exception_id": int(exception), "handled": True}
+    assert dist_task("exceptions", "--transaction", "never-1", "--json").json == []
+    [handled] = dist_task("exceptions", "--transaction", "never-1", "--handled", "--json").json
     assert (handled["handled_by"], handled["handled_remark"]) == ("ann", "refunded")
     assert audited(platform, f"exception:{exception}") == [("ann", "handle", "refunded")]
-    assert "handled by ann" in platform.cli("handle", exception, exit_code=1).stderr
+    assert "handled by ann" in dist_task("handle", exception, exit_code=1).err
     assert platform.transaction("never-1").status is TransactionStatus.FAILED
     assert participant.calls["never-1:deduct"] == 1
 
 
-def test_what_is_handled_is_not_called_again(platform: Platform, participant: Participant) -> None:
+def test_what_is_handled_is_not_called_again(
+    platform: Platform, participant: Participant, dist_task: Command
+) -> None:
     participant.fail("handled-1:deduct", 503)
     submit(platform, "auto_later", ["handled-1"])
     participant.wait_for_call("handled-1:aside")
@@ -142,33 +157,33 @@ def test_what_is_handled_is_not_called_again(platform: Platform, participant: Pa
     assert record.run_id
     platform.wait_for_run(record.run_id)
     exception = open_exception(platform, "handled-1")
-    platform.cli("handle", str(exception.id), "--remark", "done by hand")
+    dist_task("handle", str(exception.id), "--remark", "done by hand")
     record = platform.transaction("handled-1")
     assert (record.status, record.next_due_at) == (TransactionStatus.FAILED, None)
-    assert "handled" in platform.cli("retry", "handled-1", exit_code=1).stderr
-    assert "handled" in platform.cli("retry", "--exception", str(exception.id), exit_code=1).stderr
+    assert "handled" in dist_task("retry", "handled-1", exit_code=1).err
+    assert "handled" in dist_task("retry", "--exception", str(exception.id), exit_code=1).err
     assert participant.calls["handled-1:deduct"] == 1
 
 
-def test_cancelling(platform: Platform, participant: Participant) -> None:
+def test_cancelling(platform: Platform, participant: Participant, dist_task: Command) -> None:
     participant.fail("cancel-1:left", 422)
     participant.hold("cancel-2:left")
     submit(platform, "manual", ["cancel-1", "cancel-3"])
     submit(platform, "manual", ["cancel-2"])
 
     platform.wait_for("cancel-1", TransactionStatus.FAILED)
-    done = platform.cli_json("cancel", "cancel-1", "--reason", "not wanted", "--actor", "ann")
-    assert done == {"instance_id": "cancel-1", "status": "cancelled"}
-    assert audited(platform, "transaction:cancel-1") == [("ann", "cancel", "not wanted")]
-    assert "is cancelled" in platform.cli("cancel", "cancel-1").stdout
-    assert "only a failed one" in platform.cli("retry", "cancel-1", exit_code=1).stderr
+    done = dist_task("cancel", "cancel-1", "--reason", "unwanted", "--actor", "ann", "--json")
+    assert done.json == {"instance_id": "cancel-1", "status": "cancelled"}
+    assert audited(platform, "transaction:cancel-1") == [("ann", "cancel", "unwanted")]
+    assert "is cancelled" in dist_task("cancel", "cancel-1").out
+    assert "only a failed one" in dist_task("retry", "cancel-1", exit_code=1).err
 
     participant.wait_for_call("cancel-2:left")
-    assert "before its next task" in platform.cli("cancel", "cancel-2").stdout
+    assert "before its next task" in dist_task("cancel", "cancel-2").out
     participant.release("cancel-2:left")
     platform.wait_for("cancel-2", TransactionStatus.CANCELLED)
     assert platform.task("cancel-2", "left").status == "success"
     assert participant.calls["cancel-2:ship"] == 0
 
     platform.wait_for("cancel-3", TransactionStatus.SUCCESS)
-    assert "has succeeded" in platform.cli("cancel", "cancel-3", exit_code=1).stderr
+    assert "has succeeded" in dist_task("cancel", "cancel-3", exit_code=1).err

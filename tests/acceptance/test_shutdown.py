@@ -49,7 +49,7 @@ def worker_of(platform: Platform, run_id: str) -> int:
 def test_the_orders_of_a_killed_worker_are_finished_by_another(
     home: Path, participant: Participant
 ) -> None:
-    with running_platform(home) as platform:
+    with running_platform(home, ended_by=signal.SIGKILL) as platform:
         lost, through = ids = ["lost-1", "lost-2"]
         participant.hold(f"{lost}:ship")
         submit(platform, "lost", ids)
@@ -71,32 +71,25 @@ def test_the_orders_of_a_killed_worker_are_finished_by_another(
         assert actions == ["start", "success", "start", "lost", "retry", "success"]
 
 
-def test_a_platform_that_ends_hands_its_work_to_the_next(
+def test_a_platform_that_ends_leaves_its_work_to_the_next(
     home: Path, participant: Participant
 ) -> None:
-    ids = ["handed-1", "handed-2"]
-    participant.hold("handed-1:deduct")
+    handed, stuck = ["handed-1", "handed-2"], "stuck-1"
+    participant.hold("handed-1:deduct", f"{stuck}:deduct")
     with running_platform(home) as platform:
-        submit(platform, "handed", ids)
-        participant.wait_for_call("handed-1:deduct")
-        participant.wait_for_call("handed-2:deduct")
+        submit(platform, "handed", handed)
+        submit(platform, "stuck", [stuck])
+        for each in (*handed, stuck):
+            participant.wait_for_call(f"{each}:deduct")
         platform.process.send_signal(signal.SIGTERM)
         eventually(lambda: not is_listening(platform.port), "the UI is closed")
         participant.release("handed-1:deduct")
+    participant.release(f"{stuck}:deduct")
     with running_platform(home, sigint_ignored=True, ended_by=signal.SIGINT) as platform:
-        for each in ids:
+        for each in (*handed, stuck):
             platform.wait_for(each, TransactionStatus.SUCCESS)
+        for each in handed:
             assert participant.calls[f"{each}:deduct"] == 1
             assert participant.calls[f"{each}:ship"] == 1
             assert platform.transaction(each).lease_losses == 0
-
-
-def test_a_platform_ends_though_a_call_does_not(home: Path, participant: Participant) -> None:
-    participant.hold("stuck-1:deduct")
-    with running_platform(home) as platform:
-        submit(platform, "stuck", ["stuck-1"])
-        participant.wait_for_call("stuck-1:deduct")
-    participant.release("stuck-1:deduct")
-    with running_platform(home, ended_by=signal.SIGKILL) as platform:
-        platform.wait_for("stuck-1", TransactionStatus.SUCCESS)
-        assert participant.calls["stuck-1:deduct"] == 2
+        assert participant.calls[f"{stuck}:deduct"] == 2

@@ -1,7 +1,5 @@
 """Runs that a person terminates, and what becomes of their orders."""
 
-import pytest
-
 from dist_task_pipelines.domain.status import Health, TaskStatus, TransactionStatus
 from tests.acceptance.making import flow, open_exception, submit, task
 from tests.services.dagster_ui import eventually
@@ -10,6 +8,7 @@ from tests.services.platform import Platform
 
 FLOWS = {
     "stopped": flow(task("deduct"), task("ship", "deduct")),
+    "stopped_at_once": flow(task("deduct"), task("ship", "deduct")),
     "stopped_retry": flow(
         task("deduct", retry={"strategy": "auto", "interval": 0}), task("ship", "deduct")
     ),
@@ -18,22 +17,23 @@ FLOWS = {
 }
 
 
-@pytest.mark.parametrize("force", [False, True], ids=["safely", "immediately"])
 def test_what_a_terminated_run_had_not_finished_waits_for_a_person(
-    platform: Platform, participant: Participant, force: bool
+    platform: Platform, participant: Participant
 ) -> None:
-    kind = "force" if force else "safe"
-    held, waiting = ids = [f"stop-{kind}-held", f"stop-{kind}-waiting"]
-    participant.hold(f"{held}:deduct")
-    submit(platform, "stopped", ids)
-    participant.wait_for_call(f"{held}:deduct")
-    participant.wait_for_call(f"{waiting}:deduct")
-    run_id = platform.transaction(held).run_id
-    assert run_id
-    platform.terminate(run_id, force=force)
-    participant.release(f"{held}:deduct")
-    assert platform.wait_for_run(run_id).status == "CANCELED"
-    for each in ids:
+    runs: dict[str, str] = {}
+    for force in (False, True):
+        ids = [f"stop-{force}-1", f"stop-{force}-2"]
+        participant.hold(f"{ids[0]}:deduct")
+        submit(platform, "stopped_at_once" if force else "stopped", ids)
+        for each in ids:
+            participant.wait_for_call(f"{each}:deduct")
+        run_id = platform.transaction(ids[0]).run_id
+        assert run_id
+        platform.terminate(run_id, force=force)
+        participant.release(f"{ids[0]}:deduct")
+        runs |= dict.fromkeys(ids, run_id)
+    for each, run_id in runs.items():
+        assert platform.wait_for_run(run_id).status == "CANCELED"
         record = platform.wait_for(each, TransactionStatus.FAILED)
         assert (record.health, record.next_due_at) == (Health.NEEDS_HUMAN, None)
         assert platform.task(each, "deduct").status is TaskStatus.SUCCESS  # known, so recorded
@@ -42,10 +42,11 @@ def test_what_a_terminated_run_had_not_finished_waits_for_a_person(
         assert run_id in exception.message
 
     platform.wait_for_ticks()
-    assert [platform.transaction(each).status for each in ids] == ["failed", "failed"]
-    assert platform.run(run_id).status == "CANCELED"
-    for each in ids:
+    for each, run_id in runs.items():
+        assert platform.transaction(each).status is TransactionStatus.FAILED
+        assert platform.run(run_id).status == "CANCELED"
         platform.ledger.operators.retry_transaction(each, actor="ann")
+    for each in runs:
         platform.wait_for(each, TransactionStatus.SUCCESS)
         assert participant.calls[f"{each}:deduct"] == 1
         assert participant.calls[f"{each}:ship"] == 1
@@ -66,7 +67,6 @@ def test_a_stopped_order_does_not_retry_by_itself(
     record = platform.wait_for("stop-retry", TransactionStatus.FAILED)
     assert record.next_due_at is None
     assert "503" in open_exception(platform, "stop-retry").message
-    platform.wait_for_ticks()
     assert participant.calls["stop-retry:deduct"] == 1
 
 

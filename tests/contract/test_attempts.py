@@ -144,7 +144,7 @@ def test_a_start_stretches_the_lease_over_the_call(ledger: Ledger, clock: Steppa
 
 def test_nothing_begins_once_a_person_asked_for_a_stop(ledger: Ledger) -> None:
     batch = take(ledger, a_flow(ledger), "a")
-    ledger.batches.request_stop("run-1")
+    ledger.batches.request_stop("run-1", actor="ann")
     assert start(ledger, batch, "deduct") == set()
     assert task_of(ledger, "a", "deduct").attempts == 0
 

@@ -168,7 +168,7 @@ def test_keeping_never_shortens_a_lease(ledger: Ledger, clock: SteppableClock) -
 def test_whoever_keeps_a_batch_learns_that_it_is_to_stop(ledger: Ledger) -> None:
     flow = a_flow(ledger)
     batch, other = take(ledger, flow, "a"), take(ledger, flow, "b", run_id="run-2")
-    ledger.batches.request_stop("run-1")
+    ledger.batches.request_stop("run-1", actor="ann")
     assert ledger.batches.keep(batch.id, lease=LEASE) is True
     assert ledger.batches.keep(other.id, lease=LEASE) is False
 
@@ -180,7 +180,7 @@ def test_an_ended_batch_stays_ended(ledger: Ledger, reason: BatchEnd) -> None:
     assert end_of(ledger, batch.id) == reason
     before = ledger.transactions.get("a"), actions_of(ledger, "a")
     ledger.batches.end(batch.id, BatchEnd.ERROR)
-    ledger.batches.request_stop("run-1")
+    ledger.batches.request_stop("run-1", actor="ann")
     assert end_of(ledger, batch.id) == reason
     assert (ledger.transactions.get("a"), actions_of(ledger, "a")) == before
 
@@ -234,7 +234,7 @@ def test_nobody_picks_up_what_a_person_stopped(ledger: Ledger, clock: SteppableC
     batch = take(ledger, flow, "fresh", "retrying", "in flight")
     call(ledger, batch, "deduct", failure("busy", retry_at=clock.now()), "retrying")
     start(ledger, batch, "deduct", "in flight")
-    ledger.batches.request_stop("run-1")
+    ledger.batches.request_stop("run-1", actor="ann")
     ledger.batches.end(batch.id, BatchEnd.DONE)
     assert end_of(ledger, batch.id) == "stopped", "a person's word wins"
     clock.step(100_000)

@@ -48,7 +48,7 @@ def test_a_batch_of_one_names_its_transaction(ledger: Ledger) -> None:
     flow = a_flow(ledger)
     submit(ledger, flow, "order-1")
     [batch] = dispatch(ledger, flow)
-    assert batch == DispatchedBatch(batch.id, flow.id, 1, "order-1", None)
+    assert batch == DispatchedBatch(batch.id, flow.id, 1, "order-1", None, batch.dispatched_at)
     assert ids_of(ledger, batch) == ["order-1"]
     record = ledger.transactions.get("order-1")
     assert (record.batch_id, record.next_due_at) == (batch.id, None)
@@ -60,7 +60,7 @@ def test_a_batch_takes_all_that_waits_and_names_none(ledger: Ledger) -> None:
     flow = a_flow(ledger)
     records = submit(ledger, flow, "a", "b", "c")
     [batch] = dispatch(ledger, flow)
-    assert batch == DispatchedBatch(batch.id, flow.id, 3, None, None)
+    assert batch == DispatchedBatch(batch.id, flow.id, 3, None, None, batch.dispatched_at)
     assert ledger.batches.members(batch.id) == (flow.id, [record.seq for record in records])
 
 

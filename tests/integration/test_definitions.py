@@ -192,16 +192,22 @@ def test_no_password_is_in_what_dagster_keeps(ledger: Ledger, settings: Settings
 # Sensors
 
 
+DISPATCHED = datetime(2030, 1, 31, 10, 0, 0, 5, tzinfo=UTC)
+KEY_7, KEY_9 = "batch-7-20300131T100000.000005", "batch-9-20300131T100000.000005"
+
+
 def a_batch(number: int, transaction_id: str | None = None) -> DispatchedBatch:
-    return DispatchedBatch(number, "shop_v1", 1 if transaction_id else 3, transaction_id, None)
+    return DispatchedBatch(
+        number, "shop_v1", 1 if transaction_id else 3, transaction_id, None, DISPATCHED
+    )
 
 
 def test_a_tick_asks_for_a_run_for_each_new_batch() -> None:
-    result = decide([a_batch(7), a_batch(9, "order-1")], "5", NEW)
+    result = decide([a_batch(7), a_batch(9, "order-1")], "batch-5-20300131T095959.000000", NEW)
     assert isinstance(result, dg.SensorResult)
-    assert result.cursor == "9"
+    assert result.cursor == f"{KEY_7} {KEY_9}"
     three, one = result.run_requests or []
-    assert [each.run_key for each in (three, one)] == ["batch-7", "batch-9"]
+    assert [each.run_key for each in (three, one)] == [KEY_7, KEY_9]
     assert [each.job_name for each in (three, one)] == ["shop_v1"] * 2
     assert three.run_config == {"resources": {"batch": {"config": {"batch_id": 7}}}}
     assert three.tags == {"dist_task/batch_id": "7", "dist_task/batch_size": "3"}
@@ -212,17 +218,17 @@ def test_a_tick_asks_for_a_run_for_each_new_batch() -> None:
     }
 
 
-@pytest.mark.parametrize("cursor", [None, "", "0"])
+@pytest.mark.parametrize("cursor", [None, ""])
 def test_the_first_tick_asks_for_all(cursor: str | None) -> None:
-    result = decide([a_batch(1)], cursor, NEW)
+    result = decide([a_batch(7)], cursor, NEW)
     assert isinstance(result, dg.SensorResult)
-    assert [each.run_key for each in result.run_requests or []] == ["batch-1"]
+    assert [each.run_key for each in result.run_requests or []] == [KEY_7]
 
 
 def test_a_tick_asks_for_no_run_twice() -> None:
-    result = decide([a_batch(7), a_batch(9)], "7", NEW)
+    result = decide([a_batch(7), a_batch(9)], KEY_7, NEW)
     assert isinstance(result, dg.SensorResult)
-    assert [each.run_key for each in result.run_requests or []] == ["batch-9"]
+    assert [each.run_key for each in result.run_requests or []] == [KEY_9]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +243,7 @@ def test_a_tick_asks_for_no_run_twice() -> None:
 def test_a_tick_without_work_says_why(
     waiting: list[DispatchedBatch], status: TransactionStatus, words: str
 ) -> None:
-    result = decide(waiting, "7", status)
+    result = decide(waiting, KEY_7, status)
     assert isinstance(result, dg.SkipReason)
     assert words in (result.skip_message or "")
 
@@ -263,7 +269,7 @@ def test_the_sensors_bring_an_order_and_its_retry_to_runs(
     assert tick(new, ledger).skip_message
     add(ledger, flow, "order-1")
     first = tick(new, ledger)
-    assert [each.run_key for each in first.run_requests] == ["batch-1"]
+    assert [each.run_key[:8] for each in first.run_requests] == ["batch-1-"]
     assert "wait" in tick(new, ledger, first.cursor).skip_message
     assert tick(due, ledger).skip_message
 
@@ -271,7 +277,7 @@ def test_the_sensors_bring_an_order_and_its_retry_to_runs(
     ledger.batches.end(1, BatchEnd.HANDED_BACK)
     assert tick(new, ledger, first.cursor).skip_message
     second = tick(due, ledger)
-    assert [each.run_key for each in second.run_requests] == ["batch-2"]
+    assert [each.run_key[:8] for each in second.run_requests] == ["batch-2-"]
     assert second.run_requests[0].tags["dist_task/transaction_id"] == "order-1"
 
 

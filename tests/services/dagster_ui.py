@@ -283,6 +283,11 @@ class DagsterUI:
 
         return eventually(look, f"run {run_id} is {statuses or 'at its end'}")
 
+    def failure_of(self, run_id: str) -> str:
+        """Why the run failed, as its page says; it must end so."""
+        assert self.wait_for_run(run_id).status == "FAILURE"
+        return "\n".join(event.error for event in self.events(run_id))
+
     def last_ticks(self) -> dict[str, str]:
         """The id of the last tick of each sensor that is over, by the sensor's name."""
         found = self.graphql(TICKS, repository=REPOSITORY)["sensorsOrError"]["results"]

@@ -90,7 +90,7 @@ def test_a_person_s_stop_reaches_the_run_by_the_lease(bench: Bench) -> None:
     with bench.running(batch, lease=0.3, calls=2, stop=stop) as run:
         running = bench.in_background(run, "deduct")
         bench.executor.wait_for(*TWO)
-        bench.ledger.batches.request_stop(batch.run_id)
+        bench.ledger.batches.request_stop(batch.run_id, actor="ann")
         assert stop.wait(WAIT)
         bench.executor.release(*TWO)
         assert ended(running).passed == 2
@@ -103,7 +103,7 @@ def test_a_person_s_stop_is_seen_before_the_next_task(bench: Bench) -> None:
     batch = bench.take(flow, "o1")
     with bench.running(batch) as run:
         run.run_task("deduct")
-        bench.ledger.batches.request_stop(batch.run_id)
+        bench.ledger.batches.request_stop(batch.run_id, actor="ann")
         assert run.run_task("notify").called == 0
     assert bench.executor.called == ["o1:deduct"]
     assert bench.status("o1") == "failed"
