@@ -15,14 +15,13 @@ from dist_task_pipelines.domain.errors import (
     InvalidParams,
     NotAllowed,
     NotFound,
-    RowRefused,
 )
 from dist_task_pipelines.domain.ids import check_transaction_id
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.flows import check_params
 from dist_task_pipelines.flows.faults import not_json
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.ledger.records import FlowRecord, Submission, TransactionRecord
+from dist_task_pipelines.ledger.records import Submission, TransactionRecord
 
 # What one request may be refused for while the others are accepted.
 _REFUSALS = (InvalidInput, NotFound, NotAllowed, Conflict)
@@ -109,7 +108,7 @@ class _Acceptance:
         self._find_flow = cache(ledger.flows.find)
 
     def submission(self, request: SubmitRequest) -> Submission:
-        flow = self._flow(request.flow)
+        flow = self._find_flow(request.flow)
         if not flow.is_active:
             raise NotAllowed(
                 f"flow {flow.id!r} is not active; activate it, or submit to another version"
@@ -123,12 +122,6 @@ class _Acceptance:
         return Submission(
             request.transaction_id, flow.id, params, request_hash(request), delay=self._delay
         )
-
-    def _flow(self, reference: str) -> FlowRecord:
-        try:
-            return self._find_flow(reference)
-        except RowRefused:  # no text that the database can look for
-            raise NotFound("flow", reference) from None
 
     def add(self, submissions: Iterable[Submission]) -> dict[str, TransactionRecord]:
         first: dict[str, Submission] = {}

@@ -84,7 +84,7 @@ class FlowStore:
         except IntegrityError as error:
             raise Raced from error
         before = {"newest": newest.id if newest else None}
-        _audit(connection, user, OperatorActionKind.APPLY, identifier, before, now)
+        _audit(connection, user, OperatorActionKind.APPLY, identifier, before=before, now=now)
         return self._get(connection, identifier)
 
     @reads
@@ -197,7 +197,8 @@ class FlowStore:
         )
         if switched.rowcount:
             kind = OperatorActionKind.ACTIVATE if active else OperatorActionKind.DEACTIVATE
-            _audit(connection, user, kind, identifier, {"is_active": not active}, now)
+            before = {"is_active": not active}
+            _audit(connection, user, kind, identifier, before=before, now=now)
 
 
 def _audit(
@@ -205,6 +206,7 @@ def _audit(
     user: str,
     kind: OperatorActionKind,
     identifier: str,
+    *,
     before: JsonObject,
     now: datetime,
 ) -> None:

@@ -94,7 +94,7 @@ def take_batch(
         DistTaskError: the transaction cannot be accepted.
     """
     batch_id, transaction_id = config.get("batch_id"), config.get("transaction_id")
-    if (batch_id is None) == (transaction_id is None):
+    if (batch_id is None) == (transaction_id is None) or (batch_id and config.get("params")):
         raise InvalidInput(
             [Fault("resources.batch.config", "give either transaction_id (and params) or batch_id")]
         )
@@ -104,6 +104,9 @@ def take_batch(
         record = submit(ledger, request, max_params_bytes=limit, delay=HEAD_START)
         return _adopt(ledger, run, record.flow_id, [record.seq], settings)
     assert batch_id is not None
+    flow_id, seqs = ledger.batches.members(batch_id)
+    if flow_id != run.job_name:
+        raise Conflict(f"batch {batch_id} is of the flow {flow_id!r}; launch its job")
     try:
         return ledger.batches.acquire(
             batch_id,
@@ -114,7 +117,7 @@ def take_batch(
     except Conflict:
         if not run.parent_run_id:
             raise
-    return _adopt(ledger, run, *ledger.batches.members(batch_id), settings)
+    return _adopt(ledger, run, flow_id, seqs, settings)
 
 
 def _adopt(

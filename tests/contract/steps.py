@@ -24,6 +24,7 @@ from dist_task_pipelines.domain.status import (
 )
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import (
+    ActionRecord,
     Batch,
     DispatchedBatch,
     DispatchLimits,
@@ -286,3 +287,8 @@ def meeting(ledger: Ledger, statement: str, number: int) -> Iterator[None]:
     yield
     event.remove(ledger.database.engine, "before_cursor_execute", wait)
     assert len(met) == number
+
+
+def audited(ledger: Ledger) -> list[ActionRecord]:
+    """The audit trail, newest first, without what was done to flows."""
+    return [row for row in ledger.audit.page() if not row.target.startswith("flow:")]

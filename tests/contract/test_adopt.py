@@ -24,6 +24,7 @@ from tests.contract.steps import (
     a_task,
     actions_of,
     adopt,
+    audited,
     call,
     dispatch,
     failure,
@@ -74,7 +75,7 @@ def test_each_granted_transaction_gets_an_audit_row(
     a_failed_transaction(ledger, flow, "a")
     submit(ledger, flow, "new")
     adopt(ledger, flow, "a", "new", run_id="run-2")
-    [row] = ledger.audit.page()
+    [row] = audited(ledger)
     assert (row.actor, row.action, row.target) == ("ann", "re_execute", "transaction:a")
     assert row.reason == "run run-2"
     assert row.before == {"status": "failed", "run_id": "run-1"}
@@ -91,7 +92,7 @@ def test_a_new_transaction_and_one_handed_back_are_owned_without_a_grant(
     submit(ledger, flow, "new")
     batch = adopt(ledger, flow, "new", "back")
     assert start(ledger, batch, "deduct") == {"new", "back"}
-    assert ledger.audit.page() == []
+    assert audited(ledger) == []
 
 
 def test_a_retry_that_is_due_later_is_granted_now(
@@ -194,7 +195,7 @@ def test_of_two_re_executions_at_once_one_owns(
         lambda: members(another_ledger, flow, *"dcba"),
     )
     assert sorted(map(str, answers)) == ["['a', 'b', 'c', 'd']", "[]"]
-    assert len(ledger.audit.page()) == 4
+    assert len(audited(ledger)) == 4
     assert actions_of(ledger, "a").count(LogAction.GRANT) == 1
 
 

@@ -18,7 +18,7 @@ from dist_task_pipelines.domain.status import (
     TransactionStatus,
 )
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.ledger.records import Batch, BatchEnd, Member
+from dist_task_pipelines.ledger.records import Batch, BatchEnd, FlowRecord, Member
 from tests.contract.steps import (
     LEASE,
     SteppableClock,
@@ -27,6 +27,7 @@ from tests.contract.steps import (
     acquire,
     actions_of,
     ask,
+    build,
     call,
     dispatch,
     failure,
@@ -171,6 +172,55 @@ def test_whoever_keeps_a_batch_learns_that_it_is_to_stop(ledger: Ledger) -> None
     ledger.batches.request_stop("run-1", actor="ann")
     assert ledger.batches.keep(batch.id, lease=LEASE) is True
     assert ledger.batches.keep(other.id, lease=LEASE) is False
+
+
+def test_a_stop_leaves_one_audit_row(ledger: Ledger, clock: SteppableClock) -> None:
+    take(ledger, a_flow(ledger), "a")
+    for actor in ("ann", "bob"):
+        ledger.batches.request_stop("run-1", actor=actor)
+    ledger.batches.request_stop("run-2", actor="ann")
+    [row] = ledger.audit.page("run:run-1")
+    assert (row.actor, row.action, row.target) == ("ann", "stop", "run:run-1")
+    assert (row.before, row.after) == ({"stop_requested": False}, {"stop_requested": True})
+    assert row.created_at == clock.now()
+
+
+def test_a_batch_that_is_stopped_before_its_run_came_is_left_to_a_person(
+    ledger: Ledger, clock: SteppableClock
+) -> None:
+    flow = a_flow(ledger)
+    submit(ledger, flow, "late", "never")
+    late, never = dispatch(ledger, flow, max_batch=1, start_timeout=60)
+    for waiting in (late, never):
+        ledger.batches.request_stop(f"run-{waiting.id}", batch_id=waiting.id, actor="ann")
+    batch = acquire(ledger, late, "run-1")
+    assert start(ledger, batch, "deduct") == set()
+    ledger.batches.end(batch.id, BatchEnd.DONE)
+    clock.step(61)
+    assert ledger.batches.expire() == [never.id]
+    for name, batch_id in (("late", late.id), ("never", never.id)):
+        assert end_of(ledger, batch_id) == "stopped"
+        assert status_of(ledger, name) == TransactionStatus.FAILED
+        assert the_exception(ledger, name).error_type == "Stopped"
+
+
+def test_a_batch_that_cannot_be_ended_does_not_keep_the_others_back(
+    ledger: Ledger, clock: SteppableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = a_flow(ledger)
+    broken, other = take(ledger, flow, "a"), take(ledger, flow, "b", run_id="run-2")
+    end = ledger.batches._end
+
+    def failing(connection: Any, batch: Any, reason: BatchEnd) -> None:
+        if batch.id == broken.id:
+            raise ValueError("cannot be ended")
+        end(connection, batch, reason)
+
+    monkeypatch.setattr(ledger.batches, "_end", failing)
+    clock.step(10_000)
+    with pytest.raises(ExceptionGroup, match="not all batches"):
+        ledger.batches.expire()
+    assert end_of(ledger, other.id) == "lost"
 
 
 @pytest.mark.parametrize("reason", BatchEnd)
@@ -391,6 +441,30 @@ def test_only_batches_whose_lease_ran_out_expire_at_most_so_many(
     assert ledger.batches.expire() == old[2:]
     assert ledger.batches.expire() == []
     assert end_of(ledger, young.id) is None
+
+
+def test_a_batch_that_cannot_be_ended_does_not_keep_the_others_from_it(
+    ledger: Ledger, ledger_url: str, clock: SteppableClock
+) -> None:
+    broken, sound = a_flow(ledger, name="broken"), a_flow(ledger, name="sound")
+    first = take(ledger, broken, "a")
+    second = take(ledger, sound, "b", run_id="run-2")
+    clock.step(1000)
+
+    def build_some(record: FlowRecord) -> Flow:
+        if record.id == broken.id:
+            raise ValueError("an executor is missing")
+        return build(record)
+
+    other = Ledger(ledger_url, build_some, clock=clock)
+    with pytest.raises(ExceptionGroup) as caught:
+        other.batches.expire()
+    other.close()
+    [error] = caught.value.exceptions
+    assert error.__notes__ == [f"batch {first.id} could not be ended"]
+    assert end_of(ledger, second.id) == "lost"
+    assert end_of(ledger, first.id) is None
+    assert ledger.batches.expire() == [first.id]
 
 
 def test_two_that_expire_at_once_end_each_batch_once(

@@ -140,6 +140,39 @@ def test_switching_is_stamped(ledger: Ledger, clock: SteppableClock) -> None:
     assert (switched.created_at, switched.create_user) == (record.created_at, "ann")
 
 
+def test_each_change_leaves_an_audit_row(ledger: Ledger, clock: SteppableClock) -> None:
+    ledger.flows.create(name="payment", definition=ONE_TASK, user="ann")
+    ledger.flows.create(name="payment", definition=ONE_TASK, user="nobody")
+    ledger.flows.create(name="payment", definition=TWO_TASKS, user="bob")
+    ledger.flows.set_active("payment_v1", False, user="cleo")
+    ledger.flows.set_active("payment_v1", False, user="nobody")
+    ledger.flows.set_active("payment_v1", True, user="dan")
+    trail = ledger.audit.page()[::-1]
+    assert [(row.actor, row.action, row.target) for row in trail] == [
+        ("ann", "apply", "flow:payment_v1"),
+        ("bob", "apply", "flow:payment_v2"),
+        ("cleo", "deactivate", "flow:payment_v1"),
+        ("dan", "activate", "flow:payment_v1"),
+    ]
+    assert [(row.before, row.after) for row in trail] == [
+        ({"newest": None}, {"is_active": True}),
+        ({"newest": "payment_v1"}, {"is_active": True}),
+        ({"is_active": True}, {"is_active": False}),
+        ({"is_active": False}, {"is_active": True}),
+    ]
+    assert {row.created_at for row in trail} == {clock.now()}
+
+
+def test_the_revision_changes_with_what_is_in_use(ledger: Ledger) -> None:
+    flow = a_flow(ledger, a_task("deduct"))
+    batch = take(ledger, flow, "a")
+    ledger.flows.set_active(flow.id, False)
+    before = ledger.flows.revision()
+    call(ledger, batch, "deduct", success())
+    assert ledger.flows.in_use() == []
+    assert ledger.flows.revision() != before
+
+
 def test_versions_in_use_are_the_active_ones_and_those_that_may_go_on(ledger: Ledger) -> None:
     idle, waiting, working, failed, done = (
         a_flow(ledger, a_task("deduct"), name=name)

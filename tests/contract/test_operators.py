@@ -25,6 +25,7 @@ from tests.contract.steps import (
     a_task,
     actions_of,
     ask,
+    audited,
     call,
     dispatch,
     failure,
@@ -148,9 +149,34 @@ def test_no_retry_means_that_nobody_calls_again(ledger: Ledger) -> None:
         ledger.operators.retry_exception(exception.id, actor="ann")
     assert task_of(ledger, "a", "deduct").grant is None
     assert status_of(ledger, "a") == TransactionStatus.FAILED
-    assert ledger.audit.page() == []
+    assert audited(ledger) == []
     ledger.operators.handle(exception.id, actor="ann")
     assert the_exception(ledger, "a").handled
+
+
+@pytest.mark.parametrize("way", ["transaction", "exception"])
+def test_no_retry_does_not_hold_for_what_was_never_called(ledger: Ledger, way: str) -> None:
+    flow = no_retry_flow(ledger)
+    ledger.batches.end(take(ledger, flow, "a").id, BatchEnd.STOPPED)
+    exception = the_exception(ledger, "a")
+    assert task_of(ledger, "a", "deduct").attempts == 0
+    if way == "exception":
+        ledger.operators.retry_exception(exception.id, actor="ann")
+    else:
+        ledger.operators.retry_transaction("a", actor="ann")
+    call(ledger, take_again(ledger, flow), "deduct", failure())
+    with pytest.raises(NotAllowed, match="no_retry"):
+        ledger.operators.retry_exception(exception.id, actor="ann")
+
+
+def test_a_no_retry_task_that_was_never_called_may_be_called(ledger: Ledger) -> None:
+    flow = no_retry_flow(ledger)
+    batch = take(ledger, flow, "a")
+    ledger.batches.end(batch.id, BatchEnd.STOPPED)
+    assert status_of(ledger, "a") == TransactionStatus.FAILED
+    assert ledger.operators.retry_exception(the_exception(ledger, "a").id, actor="ann")
+    ledger.batches.end(take_again(ledger, flow).id, BatchEnd.STOPPED)
+    assert ledger.operators.retry_transaction("a", actor="ann") == ["deduct"]
 
 
 @pytest.mark.parametrize("status", ["pending", "running", "success", "cancelled"])
@@ -363,9 +389,9 @@ def test_a_failed_transaction_and_one_that_waits_for_a_retry_can_be_cancelled(
 def test_cancelling_again_changes_nothing(ledger: Ledger, flow: Flow) -> None:
     submit(ledger, flow, "a")
     ledger.operators.cancel("a", actor="ann")
-    before = ledger.transactions.get("a"), actions_of(ledger, "a"), ledger.audit.page()
+    before = ledger.transactions.get("a"), actions_of(ledger, "a"), audited(ledger)
     assert ledger.operators.cancel("a", actor="bob") is TransactionStatus.CANCELLED
-    after = ledger.transactions.get("a"), actions_of(ledger, "a"), ledger.audit.page()
+    after = ledger.transactions.get("a"), actions_of(ledger, "a"), audited(ledger)
     assert after == before
 
 
@@ -374,7 +400,7 @@ def test_what_succeeded_is_not_cancelled(ledger: Ledger) -> None:
     call(ledger, take(ledger, flow, "a"), "deduct", success())
     with pytest.raises(NotAllowed, match="'a' has succeeded; nothing to cancel"):
         ledger.operators.cancel("a", actor="ann")
-    assert ledger.audit.page() == []
+    assert audited(ledger) == []
 
 
 # In every case
@@ -425,7 +451,7 @@ def test_any_name_and_any_words_are_kept(ledger: Ledger, flow: Flow) -> None:
     words = "'\"\\ \x00 \ud800 \U0001f980"
     ledger.operators.cancel("x" * 128, actor="a" * 500, reason=words * 100)
     ledger.operators.handle(exception.id, actor=words, remark=words)
-    [handled, cancelled] = ledger.audit.page()
+    [handled, cancelled] = audited(ledger)
     shown = "'\"\\ \\x00 \\ud800 \U0001f980"
     assert (handled.actor, handled.reason) == (shown, shown)
     assert cancelled.actor == "a" * 97 + "..."

@@ -164,6 +164,26 @@ def test_an_end_without_anything_left_costs_two_statements_more_than_its_lock(
     assert len(statements) == 3
 
 
+# Locks
+
+
+def locks(statements: list[str]) -> list[str]:
+    """The tables whose rows were locked to be read, in order."""
+    return [each.split("FROM ")[1].split()[0] for each in statements if "FOR UPDATE" in each]
+
+
+@ONLY_MYSQL
+def test_the_row_of_a_batch_is_locked_before_its_transactions(
+    ledger: Ledger, big_batch: Batch
+) -> None:
+    """Another order lets two that write for one batch lock each other out."""
+    with sent(ledger) as statements:
+        start(ledger, big_batch, "deduct")
+        finish(ledger, big_batch, "deduct", {big_batch.members[0].id: success()})
+        ledger.batches.end(big_batch.id, BatchEnd.DONE)
+    assert locks(statements) == ["batch", "task_group_instance"] * 3
+
+
 # Plans
 
 

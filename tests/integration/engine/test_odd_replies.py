@@ -8,8 +8,10 @@ import pytest
 
 from dist_task_pipelines.domain.outcome import Outcome, TaskError
 from dist_task_pipelines.domain.status import Applied, TaskStatus
+from dist_task_pipelines.engine import batch_run
 from tests.integration.engine.bench import Bench, act, orders
 from tests.integration.engine.scripted import failed
+from tests.integration.engine.trouble import Watch
 from tests.unit.flows.making import nested
 
 MINE, OTHERS = "order_1", ("order_0", "order_2")
@@ -61,6 +63,14 @@ def test_an_output_that_is_not_json_is_left_out(bench: Bench, output: Any) -> No
     assert bench.task(MINE).output_data == {
         "unreadable": "the ledger's database refuses to keep the reply"
     }
+
+
+def test_what_is_not_json_is_written_apart(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_run, "RECORD_EVERY", 20)
+    finish = Watch(bench.ledger.attempts, "finish", monkeypatch)
+    bench.executor.script("order_31:deduct", Outcome.success({"x": math.nan}))
+    bench.carry(bench.take(bench.flow(), *orders(64)))
+    assert len(finish.results) == 4  # those before it, itself twice, those behind it
 
 
 def test_odd_texts_are_kept(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """Secrets reach the participant and nothing else."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -55,6 +56,7 @@ def test_the_participant_gets_it_and_the_ledger_does_not(bench: Bench) -> None:
         ),
         RuntimeError(LEAK),
         KeyError(LEAK),
+        asyncio.CancelledError(LEAK),
         failed(f"GET http://host/{quote(SECRET)}?a={quote_plus(SECRET)}&{quote(SECRET, safe='')}"),
         Outcome.success({"value": json.dumps({"echo": SECRET})}),
         lambda: None,
@@ -67,6 +69,7 @@ def test_the_participant_gets_it_and_the_ledger_does_not(bench: Bench) -> None:
         "parts",
         "exception",
         "quoted",
+        "cancelled",
         "url",
         "json",
         "nothing",
@@ -91,6 +94,17 @@ def test_what_is_left_is_still_of_use(bench: Bench) -> None:
     details = bench.logs("o1")[-1].details
     assert details
     assert details["header"] == REDACTED
+
+
+def test_what_else_an_outcome_says_is_kept(bench: Bench, clock: SteppableClock) -> None:
+    retry = {"strategy": "auto", "interval": 1}
+    flow = bench.flow(act("deduct", config={"auth": TOKEN}, retry=retry))
+    bench.executor.script("o1:deduct", failed(LEAK, applied=Applied.MAYBE, retry_after=25))
+    bench.carry(bench.take(flow, "o1"))
+    task = bench.task("o1")
+    assert (task.error_type, task.error_code, task.applied) == ("Refused", "409", Applied.MAYBE)
+    assert task.grant
+    assert (task.grant.due_at - clock.now()).total_seconds() == 25
 
 
 def test_a_missing_secret_fails_clearly_until_it_is_there(
