@@ -1,13 +1,19 @@
 """The platform's parts, put together from the settings."""
 
+from dataclasses import asdict
+
 from dist_task_pipelines.application import application_root
-from dist_task_pipelines.domain.flow import Flow
+from dist_task_pipelines.domain.flow import Flow, RetrySettings
+from dist_task_pipelines.domain.json import JsonObject, JsonValue
+from dist_task_pipelines.domain.status import Backoff, RetryStrategy
 from dist_task_pipelines.executors import Registry
-from dist_task_pipelines.flows import Catalog, flow_from
+from dist_task_pipelines.flows import Catalog, flow_from, resolve_definition
 from dist_task_pipelines.ledger import Ledger, schema
 from dist_task_pipelines.ledger.database import Database
 from dist_task_pipelines.ledger.records import DispatchLimits, FlowRecord
 from dist_task_pipelines.settings import Settings
+
+DEFAULT_RETRY = "default_retry"  # the key of a stored definition
 
 
 def migrate_ledger(settings: Settings) -> str:
@@ -35,15 +41,36 @@ def open_ledger(settings: Settings) -> Ledger:
         LedgerUnavailable: it cannot be reached, or its schema is not the one this code needs.
     """
 
-    def build(record: FlowRecord) -> Flow:
-        return flow_from(
-            record.definition,
-            id=record.id,
-            version=record.version,
-            default_retry=settings.default_retry,
-        )
+    return Ledger(settings.database.url, _flow)
 
-    return Ledger(settings.database.url, build)
+
+def _flow(record: FlowRecord) -> Flow:
+    stored = dict(record.definition)
+    retry = {**asdict(RetrySettings()), **stored.pop(DEFAULT_RETRY, {})}
+    retry["strategy"] = RetryStrategy(retry["strategy"])
+    retry["backoff"] = Backoff(retry["backoff"])
+    default = RetrySettings(**retry)
+    return flow_from(stored, id=record.id, version=record.version, default_retry=default)
+
+
+def resolve_flow(
+    settings: Settings, registry: Registry, definition: JsonValue, *, name: str
+) -> JsonObject:
+    """The definition as the ledger stores it: checked, with everything that a version needs.
+
+    That is the task definitions it uses, and the retry settings of tasks that have none.
+
+    Raises:
+        InvalidDefinition: every fault of the definition.
+        InvalidTaskDefinition: the task definitions cannot be read or hold faults.
+    """
+    resolved = resolve_definition(
+        definition,
+        name=name,
+        catalog=open_catalog(settings, registry),
+        config_models=registry.config_models(),
+    )
+    return {**resolved, DEFAULT_RETRY: asdict(settings.default_retry)}
 
 
 def open_catalog(settings: Settings, registry: Registry) -> Catalog:

@@ -29,7 +29,6 @@ from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.engine.submit import SubmitRequest, submit, submit_many
 from dist_task_pipelines.executors import Registry
-from dist_task_pipelines.flows import resolve_definition
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.printing import (
     err,
@@ -118,9 +117,15 @@ def up(
 
 
 @app.command()
-def migrate(config: ConfigOption = None, home: HomeOption = DEFAULT_HOME) -> None:
+def migrate(
+    config: ConfigOption = None, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False
+) -> None:
     """Bring the ledger's schema up to date; a new one is created."""
-    out.print(f"migrated {assembly.migrate_ledger(Settings.load(config, home))}", soft_wrap=True)
+    url = assembly.migrate_ledger(Settings.load(config, home))
+    if as_json:
+        print_json({"migrated": url})
+    else:
+        out.print(f"migrated {url}", soft_wrap=True)
 
 
 @flow_app.command("apply")
@@ -156,18 +161,25 @@ def flow_lint(
     name: Annotated[str | None, typer.Option(help="The flow's name, unless the file says.")] = None,
     config: ConfigOption = None,
     home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
 ) -> None:
     """Check definitions; print every fault of each. Needs no ledger."""
     settings = Settings.load(config, home)
-    faulty = False
+    faults: dict[str, list[Fault]] = {}
     for file in files:
+        faults[str(file)] = []
         try:
             _checked_definition(settings, file, name)
-            out.print(f"{file}: no faults", highlight=False, soft_wrap=True)
         except InvalidInput as error:
-            faulty = True
-            err.print(f"{file}: {error}", highlight=False, markup=False, soft_wrap=True)
-    if faulty:
+            faults[str(file)] += error.faults
+            if not as_json:
+                err.print(f"{file}: {error}", highlight=False, markup=False, soft_wrap=True)
+        else:
+            if not as_json:
+                out.print(f"{file}: no faults", highlight=False, soft_wrap=True)
+    if as_json:
+        print_json(faults)
+    if any(faults.values()):
         raise typer.Exit(EXIT_USAGE)
 
 
@@ -194,22 +206,34 @@ def flow_show(
 
 @flow_app.command("activate")
 def flow_activate(
-    flow_id: FlowIdArgument, config: ConfigOption = None, home: HomeOption = DEFAULT_HOME
+    flow_id: FlowIdArgument,
+    config: ConfigOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
 ) -> None:
     """Accept new transactions for a version again."""
     with _ledger(Settings.load(config, home)) as ledger:
-        ledger.flows.set_active(flow_id, True, user=USER)
-    out.print(f"{flow_id} is active", highlight=False)
+        record = ledger.flows.set_active(flow_id, True, user=USER)
+    if as_json:
+        print_json(record)
+    else:
+        out.print(f"{flow_id} is active", highlight=False)
 
 
 @flow_app.command("deactivate")
 def flow_deactivate(
-    flow_id: FlowIdArgument, config: ConfigOption = None, home: HomeOption = DEFAULT_HOME
+    flow_id: FlowIdArgument,
+    config: ConfigOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
 ) -> None:
     """Refuse new transactions for a version; those it has go on."""
     with _ledger(Settings.load(config, home)) as ledger:
-        ledger.flows.set_active(flow_id, False, user=USER)
-    out.print(f"{flow_id} is inactive", highlight=False)
+        record = ledger.flows.set_active(flow_id, False, user=USER)
+    if as_json:
+        print_json(record)
+    else:
+        out.print(f"{flow_id} is inactive", highlight=False)
 
 
 @app.command("submit")
@@ -235,7 +259,7 @@ def submit_command(
     """
     settings = Settings.load(config, home)
     if file is not None:
-        _submit_file(settings, file)
+        _submit_file(settings, file, as_json)
         return
     if flow is None or transaction_id is None:
         raise typer.BadParameter("give a flow and a transaction id, or --file")
@@ -360,16 +384,12 @@ def _ledger(settings: Settings) -> Iterator[Ledger]:
 
 
 def _checked_definition(settings: Settings, file: Path, name: str | None) -> tuple[str, JsonObject]:
-    registry = Registry.load()
-    catalog = assembly.open_catalog(settings, registry)
     definition = json.loads(_read(file))
     inner = definition.get("name") if isinstance(definition, dict) else None
     name = name or inner
     if not isinstance(name, str):
         raise InvalidInput([Fault(str(file), "has no `name`; add one or give --name")])
-    return name, resolve_definition(
-        definition, name=name, catalog=catalog, config_models=registry.config_models()
-    )
+    return name, assembly.resolve_flow(settings, Registry.load(), definition, name=name)
 
 
 def _read(file: Path) -> bytes:
@@ -386,10 +406,10 @@ def _object(text: str | bytes, where: str) -> JsonObject:
     return value
 
 
-def _submit_file(settings: Settings, file: Path) -> None:
+def _submit_file(settings: Settings, file: Path, as_json: bool) -> None:
     requests = _requests(_read(file).splitlines())
     limit = settings.limits.max_params_bytes
-    refused = 0
+    refused: list[dict[str, str]] = []
     with _ledger(settings) as ledger:
         parts = range(0, len(requests), SUBMIT_CHUNK)
         for start in track(parts, "submitting", console=err, disable=not err.is_terminal):
@@ -397,9 +417,13 @@ def _submit_file(settings: Settings, file: Path) -> None:
             results = submit_many(ledger, part, max_params_bytes=limit)
             for request, result in zip(part, results, strict=True):
                 if isinstance(result, DistTaskError):
-                    refused += 1
+                    refused.append({"instance_id": request.transaction_id, "error": str(result)})
                     print_error(_named(request, result))
-    out.print(f"{len(requests) - refused} accepted, {refused} refused", highlight=False)
+    accepted = len(requests) - len(refused)
+    if as_json:
+        print_json({"accepted": accepted, "refused": refused})
+    else:
+        out.print(f"{accepted} accepted, {len(refused)} refused", highlight=False)
     if refused:
         raise typer.Exit(EXIT_FAILED)
 

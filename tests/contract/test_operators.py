@@ -169,16 +169,6 @@ def test_no_retry_does_not_hold_for_what_was_never_called(ledger: Ledger, way: s
         ledger.operators.retry_exception(exception.id, actor="ann")
 
 
-def test_a_no_retry_task_that_was_never_called_may_be_called(ledger: Ledger) -> None:
-    flow = no_retry_flow(ledger)
-    batch = take(ledger, flow, "a")
-    ledger.batches.end(batch.id, BatchEnd.STOPPED)
-    assert status_of(ledger, "a") == TransactionStatus.FAILED
-    assert ledger.operators.retry_exception(the_exception(ledger, "a").id, actor="ann")
-    ledger.batches.end(take_again(ledger, flow).id, BatchEnd.STOPPED)
-    assert ledger.operators.retry_transaction("a", actor="ann") == ["deduct"]
-
-
 @pytest.mark.parametrize("status", ["pending", "running", "success", "cancelled"])
 def test_only_failed_transactions_are_retried(ledger: Ledger, flow: Flow, status: str) -> None:
     [record] = submit(ledger, flow, "a")
