@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from dist_task_pipelines.application import application_root
+from dist_task_pipelines.domain.errors import Fault, InvalidConfiguration
 from dist_task_pipelines.domain.flow import Flow, RetrySettings
 from dist_task_pipelines.domain.json import JsonObject, JsonValue
 from dist_task_pipelines.domain.status import Backoff, RetryStrategy
@@ -24,8 +25,13 @@ def migrate_ledger(settings: Settings) -> str:
 
     Raises:
         LedgerUnavailable: the database cannot be reached, or is ahead of this version.
+        InvalidConfiguration: home cannot be made.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot be made: {error.strerror}; choose another with --home"
+        raise InvalidConfiguration([Fault(str(settings.home), message)]) from None
     database = Database(settings.database.url)
     try:
         schema.migrate(database, application_root() / "migrations")

@@ -210,13 +210,18 @@ class Database:
     def _translate(self, error: Exception) -> Exception:
         if _refuses_value(error):
             return _refused(error)
-        if not isinstance(error, OperationalError | InterfaceError | TimeoutError | Raced):
+        unusable = isinstance(error, OperationalError | InterfaceError | TimeoutError | Raced)
+        if not unusable and not _is_no_database(error):
             return error
         return LedgerUnavailable(
             f"the ledger's database {self.display_url} cannot be used: "
-            f"{getattr(error, 'orig', None) or error}; "
-            "check that it is running and that `database.url` is right"
+            f"{getattr(error, 'orig', None) or error}; {self._advice}"
         )
+
+    @property
+    def _advice(self) -> str:
+        advice = "check that it is running and that `database.url` is right"
+        return advice if self.is_mysql else f"{advice}; `dist-task migrate` makes a new one"
 
     def _is_too_large(self, error: DBAPIError) -> bool:
         """Whether MySQL hung up on a statement because it is over max_allowed_packet.
@@ -423,6 +428,12 @@ def _refuses_value(error: Exception) -> bool:
 def _refused(error: Exception) -> RowRefused:
     cause = getattr(error, "orig", None) or error
     return RowRefused(f"the ledger's database refuses a value: {cause}")
+
+
+def _is_no_database(error: Exception) -> bool:
+    """Whether SQLite finds that the file is something else, or damaged."""
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 def _connection_lost(error: DBAPIError) -> bool:

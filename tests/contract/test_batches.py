@@ -1,13 +1,19 @@
 """Batches: taken at most once, kept, and ended; what becomes of what they leave behind."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from dist_task_pipelines.domain.errors import Conflict, LeaseLost, NotFound
 from dist_task_pipelines.domain.flow import Flow
+from dist_task_pipelines.domain.state import Grant
 from dist_task_pipelines.domain.status import (
     Applied,
+    GrantedBy,
+    Health,
+    LogAction,
+    RetryStrategy,
     TaskStatus,
     TransactionStatus,
 )
@@ -17,10 +23,14 @@ from tests.contract.steps import (
     LEASE,
     SteppableClock,
     a_flow,
+    a_task,
     acquire,
+    actions_of,
     ask,
     build,
+    call,
     dispatch,
+    failure,
     finish,
     start,
     status_of,
@@ -192,6 +202,226 @@ def test_a_batch_that_is_stopped_before_its_run_came_is_left_to_a_person(
         assert end_of(ledger, batch_id) == "stopped"
         assert status_of(ledger, name) == TransactionStatus.FAILED
         assert the_exception(ledger, name).error_type == "Stopped"
+
+
+@pytest.mark.parametrize("reason", BatchEnd)
+def test_an_ended_batch_stays_ended(ledger: Ledger, reason: BatchEnd) -> None:
+    batch = take(ledger, a_flow(ledger), "a")
+    ledger.batches.end(batch.id, reason)
+    assert end_of(ledger, batch.id) == reason
+    before = ledger.transactions.get("a"), actions_of(ledger, "a")
+    ledger.batches.end(batch.id, BatchEnd.ERROR)
+    ledger.batches.request_stop("run-1", actor="ann")
+    assert end_of(ledger, batch.id) == reason
+    assert (ledger.transactions.get("a"), actions_of(ledger, "a")) == before
+
+
+@pytest.mark.parametrize(
+    ("reason", "losses"),
+    [
+        (BatchEnd.DONE, 0),
+        (BatchEnd.HANDED_BACK, 0),
+        (BatchEnd.ERROR, 1),
+        (BatchEnd.LOST, 1),
+    ],
+)
+def test_what_an_ended_batch_has_not_called_is_due_again(
+    ledger: Ledger, clock: SteppableClock, reason: BatchEnd, losses: int
+) -> None:
+    flow = a_flow(ledger)
+    batch = take(ledger, flow, "a", "b")
+    call(ledger, batch, "deduct", success(), "a")
+    clock.step(3)
+    ledger.batches.end(batch.id, reason)
+    for name in "ab":
+        record = ledger.transactions.get(name)
+        assert (record.status, record.batch_id) == (TransactionStatus.RUNNING, None)
+        assert (record.next_due_at, record.lease_losses) == (clock.now(), losses)
+        assert record.health is Health.HEALTHY
+    assert ledger.exceptions.page() == []
+
+
+def test_a_stopped_batch_leaves_its_transactions_to_a_person(ledger: Ledger) -> None:
+    flow = a_flow(ledger)
+    batch = take(ledger, flow, "fresh", "half-way", "done")
+    call(ledger, batch, "deduct", success(), "half-way", "done")
+    call(ledger, batch, "notify", success(), "done")
+    ledger.batches.end(batch.id, BatchEnd.STOPPED)
+    for name, task_id in {"fresh": "deduct", "half-way": "notify"}.items():
+        record = ledger.transactions.get(name)
+        assert (record.status, record.health) == (TransactionStatus.FAILED, Health.NEEDS_HUMAN)
+        assert record.next_due_at is None
+        assert task_of(ledger, name, task_id).status is TaskStatus.FAILED
+        exception = the_exception(ledger, name)
+        assert (exception.task_id, exception.error_type) == (task_id, "Stopped")
+        assert "run run-1 was terminated before this task was called" in exception.message
+        assert actions_of(ledger, name)[-2:] == [LogAction.FAILED, LogAction.COMPLETE]
+    assert status_of(ledger, "done") == TransactionStatus.SUCCESS
+    assert ledger.exceptions.page(transaction_id="done") == []
+
+
+def test_nobody_picks_up_what_a_person_stopped(ledger: Ledger, clock: SteppableClock) -> None:
+    flow = a_flow(ledger, a_task("deduct", strategy=RetryStrategy.AUTO), a_task("notify", "deduct"))
+    batch = take(ledger, flow, "fresh", "retrying", "in flight")
+    call(ledger, batch, "deduct", failure("busy", retry_at=clock.now()), "retrying")
+    start(ledger, batch, "deduct", "in flight")
+    ledger.batches.request_stop("run-1", actor="ann")
+    ledger.batches.end(batch.id, BatchEnd.DONE)
+    assert end_of(ledger, batch.id) == "stopped", "a person's word wins"
+    clock.step(100_000)
+    assert ledger.batches.expire() == []
+    for status in TransactionStatus:
+        assert dispatch(ledger, flow, status=status) == []
+    for name in ("fresh", "retrying", "in flight"):
+        assert status_of(ledger, name) == TransactionStatus.FAILED
+        assert the_exception(ledger, name).retry_next_at is None
+        assert task_of(ledger, name, "deduct").grant is None
+
+
+def test_a_stop_takes_back_a_retry_that_is_due_later(ledger: Ledger, clock: SteppableClock) -> None:
+    flow = a_flow(ledger, a_task("left", strategy=RetryStrategy.AUTO), a_task("right"))
+    batch = take(ledger, flow, "a")
+    later = clock.now() + timedelta(seconds=600)
+    call(ledger, batch, "left", failure("busy", retry_at=later))
+    ledger.batches.end(batch.id, BatchEnd.STOPPED)
+    record = ledger.transactions.get("a")
+    assert (record.status, record.next_due_at) == (TransactionStatus.FAILED, None)
+    exceptions = {each.task_id: each for each in ledger.exceptions.page(transaction_id="a")}
+    assert set(exceptions) == {"left", "right"}
+    assert exceptions["left"].retry_next_at is None
+    assert exceptions["left"].message.endswith("; before that: busy"), "its cause is not lost"
+
+
+def test_a_call_in_flight_of_a_stopped_run_may_have_taken_effect(ledger: Ledger) -> None:
+    batch = take(ledger, a_flow(ledger), "a")
+    start(ledger, batch, "deduct")
+    ledger.batches.end(batch.id, BatchEnd.STOPPED)
+    task = task_of(ledger, "a", "deduct")
+    assert (task.status, task.applied, task.grant) == (TaskStatus.FAILED, Applied.MAYBE, None)
+    exception = the_exception(ledger, "a")
+    assert exception.error_type == "WorkerLost"
+    assert "nobody knows whether it took effect" in exception.message
+
+
+@pytest.mark.parametrize("reason", [BatchEnd.LOST, BatchEnd.ERROR, BatchEnd.HANDED_BACK])
+def test_an_idempotent_task_found_in_flight_is_granted_a_call_at_once(
+    ledger: Ledger, clock: SteppableClock, reason: BatchEnd
+) -> None:
+    flow = a_flow(ledger)
+    batch = take(ledger, flow, "a")
+    start(ledger, batch, "deduct")
+    clock.step(1)
+    ledger.batches.end(batch.id, reason)
+    task = task_of(ledger, "a", "deduct")
+    assert task.grant == Grant(GrantedBy.RECOVERY, clock.now())
+    assert (task.status, task.applied, task.error_type) == (
+        TaskStatus.FAILED,
+        Applied.MAYBE,
+        "WorkerLost",
+    )
+    record = ledger.transactions.get("a")
+    assert (record.status, record.health) == (TransactionStatus.RUNNING, Health.RETRYING)
+    assert LogAction.LOST in actions_of(ledger, "a")
+    again = take_again(ledger, flow)
+    assert start(ledger, again, "deduct") == {"a"}
+    assert actions_of(ledger, "a")[-1] == LogAction.RETRY
+
+
+def test_what_an_earlier_attempt_said_is_not_mixed_with_a_loss(
+    ledger: Ledger, clock: SteppableClock
+) -> None:
+    flow = a_flow(ledger)
+    batch = take(ledger, flow, "a")
+    call(ledger, batch, "deduct", failure("busy", retry_at=clock.now()))
+    start(ledger, batch, "deduct")
+    clock.step(1)
+    ledger.batches.end(batch.id, BatchEnd.LOST)
+    [row] = ask(ledger, "SELECT error_type, error_code, error_stack FROM dist_task")
+    assert row == ("WorkerLost", "", "")
+    assert task_of(ledger, "a", "deduct").completed_at == clock.now()
+    assert the_exception(ledger, "a").retry_next_at == clock.now()
+
+
+@pytest.mark.parametrize("reason", [BatchEnd.LOST, BatchEnd.ERROR, BatchEnd.HANDED_BACK])
+def test_a_task_that_is_not_idempotent_becomes_unknown(ledger: Ledger, reason: BatchEnd) -> None:
+    flow = a_flow(ledger, a_task("deduct", idempotent=False), a_task("notify", "deduct"))
+    batch = take(ledger, flow, "a", "b")
+    start(ledger, batch, "deduct", "a")
+    ledger.batches.end(batch.id, reason)
+    task = task_of(ledger, "a", "deduct")
+    assert (task.status, task.applied, task.grant) == (TaskStatus.UNKNOWN, Applied.MAYBE, None)
+    record = ledger.transactions.get("a")
+    assert (record.status, record.health) == (TransactionStatus.FAILED, Health.UNKNOWN)
+    assert the_exception(ledger, "a").retry_next_at is None
+    assert status_of(ledger, "b") == TransactionStatus.RUNNING
+
+
+def lose_worker(ledger: Ledger, clock: SteppableClock, flow: Flow, name: str) -> None:
+    """A run takes the transaction, and its worker dies in the middle of the first call."""
+    record = ledger.transactions.find([name]).get(name)
+    batch = take_again(ledger, flow) if record else take(ledger, flow, name)
+    start(ledger, batch, flow.tasks[0].id)
+    clock.step(1000)
+    assert ledger.batches.expire() == [batch.id]
+
+
+def test_three_losses_become_an_exception(ledger: Ledger, clock: SteppableClock) -> None:
+    flow = a_flow(ledger)
+    for losses in (1, 2):
+        lose_worker(ledger, clock, flow, "a")
+        assert ledger.transactions.get("a").lease_losses == losses
+        assert status_of(ledger, "a") == TransactionStatus.RUNNING
+        assert ledger.exceptions.page() == []
+    lose_worker(ledger, clock, flow, "a")
+    record = ledger.transactions.get("a")
+    assert (record.status, record.health) == (TransactionStatus.FAILED, Health.NEEDS_HUMAN)
+    assert (record.lease_losses, record.next_due_at) == (3, None)
+    exception = the_exception(ledger, "a")
+    assert (exception.error_type, exception.handled) == ("WorkerLost", False)
+    ledger.operators.retry_exception(exception.id, actor="ann")
+    assert status_of(ledger, "a") == TransactionStatus.RUNNING, "a person may go on"
+
+
+def test_three_losses_between_calls_become_an_exception(
+    ledger: Ledger, clock: SteppableClock
+) -> None:
+    flow = a_flow(ledger)
+    take(ledger, flow, "a")
+    for _ in range(2):
+        clock.step(1000)
+        assert len(ledger.batches.expire()) == 1
+        take_again(ledger, flow)
+    clock.step(1000)
+    assert len(ledger.batches.expire()) == 1
+    assert status_of(ledger, "a") == TransactionStatus.FAILED
+    assert "the worker was lost 3 times" in the_exception(ledger, "a").message
+
+
+def test_after_three_losses_handing_back_is_not_another(
+    ledger: Ledger, clock: SteppableClock
+) -> None:
+    flow = a_flow(ledger)
+    for _ in range(3):
+        lose_worker(ledger, clock, flow, "a")
+    ledger.operators.retry_transaction("a", actor="ann")
+    batch = take_again(ledger, flow)
+    start(ledger, batch, "deduct")
+    ledger.batches.end(batch.id, BatchEnd.HANDED_BACK)
+    assert status_of(ledger, "a") == TransactionStatus.RUNNING
+    assert ledger.transactions.get("a").lease_losses == 3
+
+
+def test_only_batches_whose_lease_ran_out_expire_at_most_so_many(
+    ledger: Ledger, clock: SteppableClock
+) -> None:
+    flow = a_flow(ledger)
+    old = [take(ledger, flow, name, run_id=f"run-{name}").id for name in "abc"]
+    clock.step(LEASE + 1)
+    young = take(ledger, flow, "d", run_id="run-d")
+    assert ledger.batches.expire(limit=2) == old[:2]
+    assert ledger.batches.expire() == old[2:]
+    assert ledger.batches.expire() == []
+    assert end_of(ledger, young.id) is None
 
 
 def test_a_batch_that_cannot_be_ended_does_not_keep_the_others_from_it(

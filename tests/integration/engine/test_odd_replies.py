@@ -2,13 +2,17 @@
 
 import asyncio
 import math
+from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
 
+from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome, TaskError
 from dist_task_pipelines.domain.status import Applied, TaskStatus
 from dist_task_pipelines.engine import batch_run
+from dist_task_pipelines.engine.calls import Caller
+from dist_task_pipelines.executors import Registry
 from tests.integration.engine.bench import Bench, act, orders
 from tests.integration.engine.scripted import failed
 from tests.integration.engine.trouble import Watch
@@ -112,9 +116,24 @@ def test_an_odd_wish_to_wait_is_bounded(bench: Bench, retry_after: float) -> Non
 
 
 def test_an_unknown_type_of_task_fails_by_name(bench: Bench) -> None:
-    bench.flow()
-    flow = bench.ledger.flows.load("payment_v1")
-    del bench.registry._types["scripted"], bench.registry._connected["scripted"]
+    flow = bench.flow()
+    bench.caller = Caller(Registry({}))
     report = bench.carry(bench.take(flow, "o1"))["deduct"]
     assert "nothing executes 'scripted'" in report.failures[0].error
     assert bench.task("o1").applied is Applied.NO
+
+
+def test_a_call_that_is_really_cancelled_ends_at_once(bench: Bench) -> None:
+    task = bench.flow().by_id["deduct"]
+    bench.executor.hold("o1:deduct")
+
+    async def cancel() -> None:
+        request: JsonObject = {"config": {}, "input": {}}
+        call = asyncio.create_task(bench.caller.call(task, request, idempotency_key="o1:deduct"))
+        while not bench.executor.calls:
+            await asyncio.sleep(0)
+        call.cancel()
+        await call
+
+    with pytest.raises(CancelledError):
+        bench.loop.run(cancel())
