@@ -16,12 +16,13 @@ from tests.services.participant import Participant
 from tests.services.platform import Platform, is_listening, running_platform
 
 SHORT_LEASE = "[dispatch]\nlease_seconds = 2\n"
-QUICK = 4  # seconds that a call may take: the lease outlasts it by its own time
-SLOW = 40  # longer than a platform that ends waits for its workers
+QUICK = 8  # seconds that a call may take: the lease outlasts it by its own time
+PATIENT = 15  # less than a platform that ends waits for its workers
+SLOW = 28  # more than that
 
 OWN_FLOWS: Flows = {
     "lost": flow(task("deduct", timeout=QUICK), task("ship", "deduct", timeout=QUICK)),
-    "handed": flow(task("deduct", timeout=QUICK), task("ship", "deduct", timeout=QUICK)),
+    "handed": flow(task("deduct", timeout=PATIENT), task("ship", "deduct", timeout=PATIENT)),
     "stuck": flow(
         task("deduct", timeout=SLOW, retry={"strategy": "auto", "max_attempts": 1, "interval": 0})
     ),

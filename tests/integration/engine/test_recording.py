@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from dist_task_pipelines.domain.errors import LedgerUnavailable
+from dist_task_pipelines.domain.flow import Task
+from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied, TaskStatus
-from dist_task_pipelines.engine import writing
+from dist_task_pipelines.engine import batch_run, writing
 from tests.contract.steps import SteppableClock
 from tests.integration.engine.bench import PENDING, RUNNING, Bench, act, ended, orders
 from tests.integration.engine.scripted import WAIT, done, failed
@@ -273,3 +275,23 @@ def test_a_record_that_breaks_does_not_stop_the_others(
             ended(running)
     assert bench.status("slow") == "success"
     assert bench.actions("fast") == ["start", "lost"]
+
+
+def test_a_call_that_breaks_the_engine_takes_no_other_outcome_along(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_run, "RECORD_EVERY", 20)  # one record for all
+    call = bench.caller.call
+
+    async def breaking(task: Task, request: JsonObject, *, idempotency_key: str) -> Outcome:
+        if idempotency_key == "order_1:deduct":
+            raise ZeroDivisionError
+        return await call(task, request, idempotency_key=idempotency_key)
+
+    monkeypatch.setattr(bench.caller, "call", breaking)
+    with bench.running(bench.take(bench.flow(), *orders(3))) as run:
+        with pytest.raises(ZeroDivisionError):
+            run.run_task("deduct")
+        assert run.end_reason == "error"
+    assert [bench.status(order) for order in orders(3)] == ["success", "running", "success"]
+    assert bench.actions("order_1") == ["start", "lost"]
