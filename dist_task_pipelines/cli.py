@@ -101,7 +101,9 @@ def _exit_code(error: DistTaskError) -> int:
 def up(
     config: ConfigOption = None,
     home: HomeOption = DEFAULT_HOME,
-    port: Annotated[int | None, typer.Option(help="The port of the Dagster UI.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="The port of the Dagster UI.")
+    ] = None,
 ) -> None:
     """Start everything on this machine and stay until Ctrl-C.
 

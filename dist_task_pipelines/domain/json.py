@@ -7,6 +7,8 @@ two equal keys win; here each of these is refused (`InvalidJson`).
 import hashlib
 import json
 import math
+from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
@@ -28,7 +30,7 @@ def loads(text: str | bytes) -> JsonValue:
     """
     try:
         value = json.loads(
-            text,
+            text if isinstance(text, str) else text.decode(),
             object_pairs_hook=_unique_keys,
             parse_float=_exact_float,
             parse_int=_integer,
@@ -78,25 +80,28 @@ def check_depth(value: JsonValue) -> None:
     Raises:
         InvalidJson: deeper than that.
     """
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for item in level for child in _children(item)]
+    level = _containers([value])
+    for _ in range(MAX_DEPTH):
         if not level:
             return
+        level = _containers([child for item in level for child in _children(item)])
+    if not level:
+        return
     raise InvalidJson.at("", f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _children(value: JsonValue) -> list[JsonValue]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+def _containers(values: Iterable[JsonValue]) -> list[JsonValue]:
+    return [value for value in values if isinstance(value, dict | list)]
+
+
+def _children(container: JsonValue) -> Iterable[JsonValue]:
+    return container.values() if isinstance(container, dict) else container
 
 
 def _unique_keys(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
     result = dict(pairs)
     if len(result) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise InvalidJson.at(twice, "this key stands twice in one object")
     return result
 

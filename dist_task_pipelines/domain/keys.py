@@ -4,7 +4,8 @@ import hashlib
 import re
 from urllib.parse import quote
 
-_NUMBERS = re.compile(r"[0-9]+|\b[0-9a-fA-F-]{16,}\b")
+_UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_NUMBERS = re.compile(f"{_UUID}|[0-9a-fA-F]{{16,}}|[0-9]+")
 
 
 def idempotency_key(transaction_id: str, task_id: str) -> str:

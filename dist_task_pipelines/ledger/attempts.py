@@ -35,6 +35,17 @@ _task = tables.task.c
 _exception = tables.exception.c
 
 DETAILS_LIMIT = 4096  # bytes of a log row's details
+BEGUN = (  # what the start of an attempt changes in a task that was called before
+    "status",
+    "attempts",
+    "granted_by",
+    "grant_due_at",
+    "handled",
+    "request",
+    "input_data",
+    "started_at",
+    "completed_at",
+)
 
 
 class AttemptStore:
@@ -135,23 +146,11 @@ class AttemptStore:
         record_failures(connection, flow, task, [_failure(f) for f in ours if _failed(f)], now)
         done = [finish.seq for finish in ours if not _failed(finish)]
         close_open(connection, done, task.id, by=SYSTEM, now=now)
-        insert_rows(
-            connection,
-            tables.log,
-            [
-                log_row(
-                    rows[finish.seq],
-                    LogAction(finish.verdict.status),
-                    _summary(finish),
-                    now,
-                    task_id=task.id,
-                    details=_details(finish),
-                    run_id=batch.run_id,
-                    attempt=numbers[finish.seq],
-                )
-                for finish in ours
-            ],
-        )
+        ended = [
+            _log_end(rows[finish.seq], finish, task, batch, now, attempt=numbers[finish.seq])
+            for finish in ours
+        ]
+        insert_rows(connection, tables.log, ended)
         release_idle(connection, flow, list(rows.values()), now)
         return set(rows)
 
@@ -165,48 +164,10 @@ class AttemptStore:
     ) -> None:
         before = _attempts(connection, [row.seq for row, _ in starts], task.id)
         numbers = {row.seq: before.get(row.seq, 0) + 1 for row, _ in starts}
-        upsert_rows(
-            connection,
-            tables.task,
-            [
-                {
-                    **new_task(row, task, TaskStatus.RUNNING),
-                    "attempts": numbers[row.seq],
-                    "request": start.request,
-                    "input_data": start.input_data,
-                    "started_at": now,
-                    "completed_at": None,
-                }
-                for row, start in starts
-            ],
-            replace=[
-                "status",
-                "attempts",
-                "granted_by",
-                "grant_due_at",
-                "handled",
-                "request",
-                "input_data",
-                "started_at",
-                "completed_at",
-            ],
-        )
-        insert_rows(
-            connection,
-            tables.log,
-            [
-                log_row(
-                    row,
-                    LogAction.START if numbers[row.seq] == 1 else LogAction.RETRY,
-                    f"calling {task.name}",
-                    now,
-                    task_id=task.id,
-                    run_id=batch.run_id,
-                    attempt=numbers[row.seq],
-                )
-                for row, _ in starts
-            ],
-        )
+        begun = [_begun(row, task, start, numbers[row.seq], now) for row, start in starts]
+        upsert_rows(connection, tables.task, begun, replace=BEGUN)
+        log = [_log_start(row, task, batch, now, attempt=numbers[row.seq]) for row, _ in starts]
+        insert_rows(connection, tables.log, log)
 
     def _end(
         self,
@@ -221,6 +182,17 @@ class AttemptStore:
         ]
         replace = [name for change in list(changes.values())[:1] for name in change]
         upsert_rows(connection, tables.task, rows, replace=replace)
+
+
+def _begun(row: AnyRow, task: Task, start: Start, attempt: int, now: datetime) -> dict[str, Any]:
+    return {
+        **new_task(row, task, TaskStatus.RUNNING),
+        "attempts": attempt,
+        "request": start.request,
+        "input_data": start.input_data,
+        "started_at": now,
+        "completed_at": None,
+    }
 
 
 def _ended(finish: Finish, now: datetime) -> dict[str, Any]:
@@ -259,6 +231,35 @@ def _failed(finish: Finish) -> bool:
 def _failure(finish: Finish) -> Failure:
     assert finish.outcome.error
     return Failure(finish.seq, finish.outcome.error, finish.verdict.grant)
+
+
+def _log_start(
+    row: AnyRow, task: Task, batch: Batch, now: datetime, *, attempt: int
+) -> dict[str, Any]:
+    return log_row(
+        row,
+        LogAction.START if attempt == 1 else LogAction.RETRY,
+        f"calling {task.name}",
+        now,
+        task_id=task.id,
+        run_id=batch.run_id,
+        attempt=attempt,
+    )
+
+
+def _log_end(
+    row: AnyRow, finish: Finish, task: Task, batch: Batch, now: datetime, *, attempt: int
+) -> dict[str, Any]:
+    return log_row(
+        row,
+        LogAction(finish.verdict.status),
+        _summary(finish),
+        now,
+        task_id=task.id,
+        details=_details(finish),
+        run_id=batch.run_id,
+        attempt=attempt,
+    )
 
 
 def _summary(finish: Finish) -> str:

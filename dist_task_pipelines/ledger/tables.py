@@ -7,7 +7,7 @@ the parent row once more for each child.
 from sqlalchemy import (
     Boolean,
     Column,
-    Float,
+    Double,
     Index,
     Integer,
     MetaData,
@@ -145,7 +145,7 @@ exception = Table(
     Column("retry_strategy", ascii_word(16), nullable=False),
     Column("retry_times", Integer, nullable=False),  # automatic retries granted so far
     Column("retry_max", Integer, nullable=False),
-    Column("retry_interval", Float, nullable=False),  # seconds
+    Column("retry_interval", Double, nullable=False),  # seconds
     Column("retry_next_at", UtcDateTime),
     Column("handled", Boolean, nullable=False),
     Column("is_open", Boolean),  # TRUE or NULL, so that a task has at most one open

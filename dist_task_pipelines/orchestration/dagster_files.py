@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dagster import DagsterInstance
+from sqlalchemy.exc import DBAPIError
 
+from dist_task_pipelines.domain.errors import LedgerUnavailable
 from dist_task_pipelines.orchestration.run_launcher import PlatformRunLauncher
-from dist_task_pipelines.settings import Settings
+from dist_task_pipelines.settings import Settings, hide_password
 
 LOCATION = "dist_task_pipelines"
 STORAGE_URL_VARIABLE = "DIST_TASK_DAGSTER_STORAGE_URL"
@@ -34,11 +36,22 @@ def write_dagster_files(settings: Settings, code_server_port: int) -> tuple[Path
 
 
 def create_dagster_tables(settings: Settings, home: Path) -> None:
-    """Create the tables of Dagster's storage, before its processes would all do so at once."""
+    """Create the tables of Dagster's storage, before its processes would all do so at once.
+
+    Raises:
+        LedgerUnavailable: the storage's database cannot be reached.
+    """
     if settings.dagster.storage_url:
         os.environ[STORAGE_URL_VARIABLE] = settings.dagster.storage_url
-    with DagsterInstance.from_config(str(home)):
-        pass
+    try:
+        with DagsterInstance.from_config(str(home)):
+            pass
+    except DBAPIError as error:
+        url = hide_password(settings.dagster.storage_url or str(home))
+        raise LedgerUnavailable(
+            f"Dagster's storage {url} cannot be used: {error.orig}; check that it is running and "
+            "that `dagster.storage_url` is right"
+        ) from None
 
 
 def instance_config(settings: Settings) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def upgrade() -> None:
         sa.Column("retry_strategy", types.ascii_word(16), nullable=False),
         sa.Column("retry_times", sa.Integer(), nullable=False),
         sa.Column("retry_max", sa.Integer(), nullable=False),
-        sa.Column("retry_interval", sa.Float(), nullable=False),
+        sa.Column("retry_interval", sa.Double(), nullable=False),
         sa.Column("retry_next_at", types.UtcDateTime(), nullable=True),
         sa.Column("handled", sa.Boolean(), nullable=False),
         sa.Column("is_open", sa.Boolean(), nullable=True),

@@ -7,13 +7,17 @@ from tests.acceptance.making import flow, submit, task
 from tests.services.participant import Participant
 from tests.services.platform import Platform
 
+LONG = 300  # seconds: more than the test waits for a call
+
 FLOWS = {
     "shop-order": flow(
         task("deduct", description="charge the account"),
         task("ship", "deduct"),
         description="charge, then ship",
     ),
-    "two_sides": flow(task("left"), task("right"), task("joined", "left", "right")),
+    "two_sides": flow(
+        task("left", timeout=LONG), task("right", timeout=LONG), task("joined", "left", "right")
+    ),
     "chain": flow(task("first"), task("second", "first"), task("aside")),
 }
 
@@ -70,6 +74,7 @@ def test_tasks_that_do_not_wait_for_each_other_run_at_the_same_time(
     participant.wait_for_call("sides-1:right")
     assert participant.calls["sides-1:joined"] == 0
     participant.release("sides-1:left", "sides-1:right")
+    assert platform.wait_for("sides-1").status is TransactionStatus.SUCCESS
     assert platform.wait_for_run_of("sides-1").status == "SUCCESS"
     assert participant.calls["sides-1:joined"] == 1
 

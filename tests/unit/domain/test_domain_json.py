@@ -73,12 +73,15 @@ def test_what_is_accepted(text: str | bytes, value: Any) -> None:
         ("[1] 2", "line 1 column 5", "not valid JSON: Extra data"),
         ('"a\nb"', "line 1 column 3", "not valid JSON: Invalid control character"),
         (b'"\xff"', "byte 1", "not valid UTF-8"),
+        ("1".encode("utf-16"), "byte 0", "not valid UTF-8"),
+        (b'"\xed\xa0\x80"', "byte 1", "not valid UTF-8"),  # a surrogate in UTF-8
         ("NaN", "NaN", "is not a JSON number"),
         ("[-Infinity]", "-Infinity", "is not a JSON number"),
         ("1e400", "1e400", "cannot be kept exactly; send it as a string"),
         ("0.12345678901234567890", "0.12345678901234567890", "cannot be kept exactly"),
         ("9007199254740993.0", "9007199254740993.0", "cannot be kept exactly"),
         ("1e-400", "1e-400", "cannot be kept exactly"),
+        ("1e-99999999999999999999", "1e-99999999999999999999", "cannot be kept exactly"),
         ("0e99999999999999999999", "0e99999999999999999999", "cannot be kept exactly"),
         ("1" * 4301, "1" * 40, "an integer of more than 4300 digits"),
         ('{"a": 1, "b": 2, "a": 1}', "a", "this key stands twice in one object"),
@@ -132,6 +135,8 @@ def test_nesting_is_bounded() -> None:
     mixed = '{"a":[' * 32 + "1" + "]}" * 32
     assert json.loads(mixed)
     assert faults_of(f"[{mixed}]")
+    assert json.loads("[" * 64 + "]" * 64)
+    assert faults_of("[" * 65 + "]" * 65), "empty or not"
 
 
 @pytest.mark.parametrize("text", [nested(100_000), '{"a":' * 100_000, "[" * 100_000])
@@ -155,6 +160,20 @@ def test_what_holds_itself_is_not_written() -> None:
     loop.append(loop)
     with pytest.raises(InvalidJson, match="not a JSON value"):
         json.dumps(loop)
+
+
+def test_what_is_nested_without_end_is_not_written() -> None:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(InvalidJson, match="not a JSON value"):
+        json.dumps(value)
+
+
+def test_a_key_twice_among_very_many_is_found() -> None:
+    keys = [f'"k{number}":1' for number in range(100_000)]
+    [fault] = faults_of("{" + ",".join([*keys, '"k99999":1']) + "}")
+    assert fault.path == "k99999"
 
 
 # By value

@@ -34,6 +34,11 @@ def of_message(message: str) -> str:
         ("no account 17", "no account 9923"),
         ("timeout after 2.5 s", "timeout after 30.25 s"),
         ("10.0.0.1:8080 refused", "10.0.0.2:9090 refused"),
+        ("order 4bf92f3577b34da6a3ce", "order 00f067aa0ba902b7dead"),
+        (
+            "order_0189a7c2-1f00-7abc-8def-0123456789ab is gone",
+            "order_ffffffff-ffff-4fff-bfff-ffffffffffff is gone",
+        ),
     ],
 )
 def test_numbers_and_ids_do_not_count(message: str, same: str) -> None:
