@@ -13,6 +13,8 @@ from tests.acceptance.making import register
 from tests.services.participant import Participant
 from tests.services.platform import Platform, running_platform
 
+MANY_RUNS = "[dispatch]\nmax_runs_in_flight = 16\n"  # tests do not wait for each other's runs
+
 
 @pytest.fixture(scope="session")
 def participant() -> Iterator[Participant]:
@@ -33,7 +35,7 @@ def platform(
     modules = {item.getparent(pytest.Module) for item in request.session.items}
     for module in modules:
         register(home, getattr(module and module.obj, "FLOWS", {}), participant.url)
-    with running_platform(home) as running:
+    with running_platform(home, config=MANY_RUNS) as running:
         yield running
 
 

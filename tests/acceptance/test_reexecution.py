@@ -1,7 +1,5 @@
 """A batch of which some orders fail, and the Re-execute buttons over it."""
 
-from collections.abc import Sequence
-
 import pytest
 
 from dist_task_pipelines.domain.status import TransactionStatus
@@ -21,9 +19,49 @@ FLOWS = {
 }
 
 
-def run_batch(platform: Platform, flow_name: str, ids: Sequence[str]) -> Run:
-    """Submit orders at once; gives their run at its end."""
-    submit(platform, flow_name, ids)
+BATCHES = {
+    "batch_all": [f"again-all-{number}" for number in range(1, 6)],
+    "batch_from_failure": [f"again-from_failure-{number}" for number in range(1, 6)],
+    "batch_steps": ["steps-a", "steps-b"],
+    "batch_mixed": ["left-done", "left-failed", "left-handled", "left-cancelled", "left-leased"],
+    "batch_told": [f"told-{number}" for number in range(1, 6)],
+    "batch_hopeless": ["hopeless-1", "hopeless-2"],
+    "batch_settled": ["settled-1"],
+}
+FAIL_ONCE = {
+    "told-2:deduct": 422,
+    "told-4:deduct": 503,
+    "told-5:notify": 422,
+    "hopeless-1:deduct": 422,
+    "hopeless-2:deduct": 422,
+    "steps-b:deduct": 422,
+    "left-failed:deduct": 422,
+    "left-handled:deduct": 422,
+    "left-cancelled:deduct": 422,
+    "left-leased:deduct": 422,
+    "settled-1:deduct": 422,
+}
+
+
+def broken(name: str) -> list[str]:
+    """The calls of one of the batches `again-...` that fail until they are repaired."""
+    ids = BATCHES[f"batch_{name}"]
+    return [f"{ids[1]}:deduct", f"{ids[3]}:deduct", f"{ids[4]}:notify"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def batches(platform: Platform, participant: Participant) -> None:
+    """The batches of this module, submitted together: the sensors look every five seconds."""
+    for key, status in FAIL_ONCE.items():
+        participant.fail(key, status)
+    participant.break_down(*broken("all"), *broken("from_failure"))
+    for flow_name, ids in BATCHES.items():
+        submit(platform, flow_name, ids)
+
+
+def run_of(platform: Platform, flow_name: str) -> Run:
+    """The run of one of the batches, at its end."""
+    ids = BATCHES[flow_name]
     run = platform.wait_for_run_of(ids[0])
     assert run.tags["dist_task/batch_size"] == str(len(ids))
     return run
@@ -35,17 +73,11 @@ def failures(platform: Platform, run_id: str) -> dict[str, Event]:
     return {each.step: each for each in events if each.step and each.type == "STEP_FAILURE"}
 
 
-def test_a_red_op_names_what_failed_and_the_healthy_go_on(
-    platform: Platform, participant: Participant
-) -> None:
-    ids = [f"told-{number}" for number in range(1, 6)]
-    participant.fail("told-2:deduct", 422)
-    participant.fail("told-4:deduct", 503)
-    participant.fail("told-5:notify", 422)
-    run = run_batch(platform, "batch_told", ids)
+def test_a_red_op_names_what_failed_and_the_healthy_go_on(platform: Platform) -> None:
+    run = run_of(platform, "batch_told")
     assert run.status == "FAILURE"
     assert "dist_task/transaction_id" not in run.tags
-    statuses = [platform.transaction(each).status for each in ids]
+    statuses = [platform.transaction(each).status for each in BATCHES["batch_told"]]
     assert statuses == ["success", "failed", "success", "failed", "failed"]
     red = failures(platform, run.id)
     assert set(red) == {"deduct", "notify"}
@@ -60,10 +92,7 @@ def test_a_red_op_names_what_failed_and_the_healthy_go_on(
 
 
 def test_without_any_success_nothing_goes_on(platform: Platform, participant: Participant) -> None:
-    ids = ["hopeless-1", "hopeless-2"]
-    for each in ids:
-        participant.fail(f"{each}:deduct", 422)
-    run = run_batch(platform, "batch_hopeless", ids)
+    run = run_of(platform, "batch_hopeless")
     assert run.status == "FAILURE"
     assert set(failures(platform, run.id)) == {"deduct"}
     started = [each.step for each in platform.events(run.id) if each.type == "STEP_START"]
@@ -76,16 +105,13 @@ def test_re_executing_finishes_what_failed_and_repeats_nothing(
     platform: Platform, participant: Participant, from_failure: bool
 ) -> None:
     name = "from_failure" if from_failure else "all"
-    ids = [f"again-{name}-{number}" for number in range(1, 6)]
-    broken = [f"{ids[1]}:deduct", f"{ids[3]}:deduct", f"{ids[4]}:notify"]
-    participant.break_down(*broken)
-    run = run_batch(platform, f"batch_{name}", ids)
-
+    ids, failing = BATCHES[f"batch_{name}"], broken(name)
+    run = run_of(platform, f"batch_{name}")
     still_broken = platform.reexecute(run.id, from_failure=from_failure)
     assert platform.wait_for_run(still_broken).status == "FAILURE"
     assert "2 of 2 transactions failed" in failures(platform, still_broken)["deduct"].error
 
-    participant.repair(*broken)
+    participant.repair(*failing)
     repaired = platform.wait_for_run(platform.reexecute(still_broken, from_failure=from_failure))
     assert repaired.status == "SUCCESS"
     assert (repaired.parent_id, repaired.root_id) == (still_broken, run.id)
@@ -93,7 +119,7 @@ def test_re_executing_finishes_what_failed_and_repeats_nothing(
         assert platform.transaction(each).status is TransactionStatus.SUCCESS
         for step in ("deduct", "notify"):
             key = f"{each}:{step}"
-            assert (key, participant.calls[key]) == (key, 3 if key in broken else 1)
+            assert (key, participant.calls[key]) == (key, 3 if key in failing else 1)
     for each in (ids[1], ids[3], ids[4]):
         trail = audited(platform, f"transaction:{each}")
         assert [(actor, action) for actor, action, _ in trail] == [("dagster", "re_execute")] * 2
@@ -105,9 +131,7 @@ def test_re_executing_finishes_what_failed_and_repeats_nothing(
 def test_re_executing_one_step_leads_to_no_call_that_may_not_be(
     platform: Platform, participant: Participant
 ) -> None:
-    ids = ["steps-a", "steps-b"]
-    participant.fail("steps-b:deduct", 422)
-    run = run_batch(platform, "batch_steps", ids)
+    run = run_of(platform, "batch_steps")
     again = platform.wait_for_run(platform.reexecute_steps(run, "notify"))
     assert not [each for each in platform.events(again.id) if each.step == "deduct"]
     platform.wait_for("steps-b", TransactionStatus.SUCCESS)
@@ -119,12 +143,8 @@ def test_re_executing_one_step_leads_to_no_call_that_may_not_be(
 def test_what_people_settled_and_what_others_work_on_is_left_alone(
     platform: Platform, participant: Participant
 ) -> None:
-    done, failed, handled, cancelled, leased = ids = [
-        "left-done", "left-failed", "left-handled", "left-cancelled", "left-leased"
-    ]  # fmt: skip
-    for each in ids[1:]:
-        participant.fail(f"{each}:deduct", 422)
-    run = run_batch(platform, "batch_mixed", ids)
+    run = run_of(platform, "batch_mixed")
+    done, failed, handled, cancelled, leased = ids = BATCHES["batch_mixed"]
     operators = platform.ledger.operators
     operators.handle(open_exception(platform, handled).id, actor="ann", remark="paid in cash")
     operators.cancel(cancelled, actor="ann")
@@ -155,8 +175,7 @@ def test_what_people_settled_and_what_others_work_on_is_left_alone(
 def test_with_nothing_left_to_do_re_executing_does_nothing_and_says_why(
     platform: Platform, participant: Participant
 ) -> None:
-    participant.fail("settled-1:deduct", 422)
-    run = run_batch(platform, "batch_settled", ["settled-1"])
+    run = run_of(platform, "batch_settled")
     again = platform.reexecute(run.id, from_failure=True)
     platform.wait_for_run(again)
     assert "no_retry" in left_alone(platform, again, "settled-1")

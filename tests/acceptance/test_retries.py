@@ -20,7 +20,34 @@ FLOWS = {
     "auto_later": flow(task("deduct", retry=LATER), task("aside", retry={"strategy": "manual"})),
     "manual": flow(task("left"), task("right"), task("ship", "left", "right")),
     "never": flow(task("deduct", retry={"strategy": "no_retry"})),
+    "unwanted": flow(task("left"), task("ship", "left")),
 }
+ORDERS = {
+    "auto": ["auto-1"],
+    "auto_once": ["once-1", "once-2"],
+    "auto_later": ["later-1", "handled-1"],
+    "manual": ["manual-1"],
+    "never": ["never-1"],
+}
+FAILURES = {
+    "auto-1:deduct": (503, 429),
+    "once-1:deduct": (503, 503),
+    "once-2:deduct": (422,),
+    "later-1:deduct": (503,),
+    "later-1:aside": (422,),
+    "handled-1:deduct": (503,),
+    "manual-1:left": (422,),
+    "never-1:deduct": (503,),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def orders(platform: Platform, participant: Participant) -> None:
+    """The orders of this module, submitted together: the sensors look every five seconds."""
+    for key, statuses in FAILURES.items():
+        participant.fail(key, *statuses)
+    for flow_name, ids in ORDERS.items():
+        submit(platform, flow_name, ids)
 
 
 @pytest.fixture
@@ -38,11 +65,8 @@ def log_of(platform: Platform, transaction_id: str) -> list[tuple[str | None, st
 def test_an_automatic_retry_repeats_until_it_succeeds(
     platform: Platform, participant: Participant
 ) -> None:
-    participant.fail("auto-1:deduct", 503, 429)
-    submit(platform, "auto", ["auto-1"], {"deduct": {"amount": 5}})
     platform.wait_for("auto-1", TransactionStatus.SUCCESS)
     assert participant.calls["auto-1:deduct"] == 3
-    assert participant.bodies["auto-1:deduct"] == [{"amount": 5}] * 3
     assert participant.calls["auto-1:ship"] == 1
     assert log_of(platform, "auto-1") == [
         (None, "submit", None),
@@ -68,9 +92,6 @@ def test_an_automatic_retry_repeats_until_it_succeeds(
 def test_automatic_retries_end_and_a_person_goes_on(
     platform: Platform, participant: Participant
 ) -> None:
-    participant.fail("once-1:deduct", 503, 503)
-    participant.fail("once-2:deduct", 422)
-    submit(platform, "auto_once", ["once-1", "once-2"])
     for each, retries in (("once-1", 1), ("once-2", 0)):
         record = platform.wait_for(each, TransactionStatus.FAILED)
         assert record.health is Health.NEEDS_HUMAN
@@ -87,9 +108,6 @@ def test_automatic_retries_end_and_a_person_goes_on(
 def test_a_person_may_retry_before_it_is_due(
     platform: Platform, participant: Participant, dist_task: Command
 ) -> None:
-    participant.fail("later-1:deduct", 503)
-    participant.fail("later-1:aside", 422)
-    submit(platform, "auto_later", ["later-1"])
     participant.wait_for_call("later-1:aside")
     record = platform.wait_for("later-1", TransactionStatus.RUNNING)
     assert record.run_id
@@ -109,8 +127,6 @@ def test_a_person_may_retry_before_it_is_due(
 def test_a_manual_retry_calls_the_failed_tasks_only(
     platform: Platform, participant: Participant, dist_task: Command
 ) -> None:
-    participant.fail("manual-1:left", 422)
-    submit(platform, "manual", ["manual-1"])
     first = platform.wait_for_run_of("manual-1")
     exception = open_exception(platform, "manual-1")
     [listed] = dist_task("exceptions", "--transaction", "manual-1", "--json").json
@@ -130,8 +146,6 @@ def test_a_manual_retry_calls_the_failed_tasks_only(
 def test_no_retry_can_only_be_handled(
     platform: Platform, participant: Participant, dist_task: Command
 ) -> None:
-    participant.fail("never-1:deduct", 503)
-    submit(platform, "never", ["never-1"])
     platform.wait_for("never-1", TransactionStatus.FAILED)
     exception = str(open_exception(platform, "never-1").id)
     assert "no_retry" in dist_task("retry", "never-1", exit_code=1).err
@@ -150,8 +164,6 @@ def test_no_retry_can_only_be_handled(
 def test_what_is_handled_is_not_called_again(
     platform: Platform, participant: Participant, dist_task: Command
 ) -> None:
-    participant.fail("handled-1:deduct", 503)
-    submit(platform, "auto_later", ["handled-1"])
     participant.wait_for_call("handled-1:aside")
     record = platform.wait_for("handled-1", TransactionStatus.RUNNING)
     assert record.run_id
@@ -168,8 +180,7 @@ def test_what_is_handled_is_not_called_again(
 def test_cancelling(platform: Platform, participant: Participant, dist_task: Command) -> None:
     participant.fail("cancel-1:left", 422)
     participant.hold("cancel-2:left")
-    submit(platform, "manual", ["cancel-1", "cancel-3"])
-    submit(platform, "manual", ["cancel-2"])
+    submit(platform, "unwanted", ["cancel-1", "cancel-2", "cancel-3"])
 
     platform.wait_for("cancel-1", TransactionStatus.FAILED)
     done = dist_task("cancel", "cancel-1", "--reason", "unwanted", "--actor", "ann", "--json")

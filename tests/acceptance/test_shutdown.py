@@ -3,24 +3,33 @@
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dist_task_pipelines.assembly import migrate_ledger
 from dist_task_pipelines.domain.status import TransactionStatus
+from dist_task_pipelines.orchestration.readiness import is_ready
 from dist_task_pipelines.settings import Settings
 from tests.acceptance.making import Flows, flow, register, submit, task
 from tests.services.dagster_ui import eventually
 from tests.services.participant import Participant
-from tests.services.platform import Platform, is_listening, running_platform
+from tests.services.platform import Platform, is_listening, marked_processes, running_platform
 
 SHORT_LEASE = "[dispatch]\nlease_seconds = 2\n"
 QUICK = 8  # seconds that a call may take: the lease outlasts it by its own time
 PATIENT = 15  # less than a platform that ends waits for its workers
 SLOW = 28  # more than that
 
+PARTS = (
+    "dist_task_pipelines.orchestration.code_server",
+    "dagster_webserver",
+    "dagster._daemon",
+)
+
 OWN_FLOWS: Flows = {
+    "parts": flow(task("deduct", timeout=PATIENT), task("ship", "deduct", timeout=PATIENT)),
     "lost": flow(task("deduct", timeout=QUICK), task("ship", "deduct", timeout=QUICK)),
     "handed": flow(task("deduct", timeout=PATIENT), task("ship", "deduct", timeout=PATIENT)),
     "stuck": flow(
@@ -29,15 +38,28 @@ OWN_FLOWS: Flows = {
 }
 
 
-@pytest.fixture
-def home(tmp_path: Path, participant: Participant) -> Path:
+def home_in(folder: Path, participant: Participant) -> Path:
     """A home with the flows of this module and a short lease."""
-    folder = tmp_path / "home"
-    folder.mkdir()
     (folder / "dist_task.toml").write_text(SHORT_LEASE)
     migrate_ledger(Settings.load(None, folder))
     register(folder, OWN_FLOWS, participant.url)
     return folder
+
+
+@pytest.fixture(scope="module")
+def fragile(
+    tmp_path_factory: pytest.TempPathFactory, participant: Participant
+) -> Iterator[Platform]:
+    """A platform to kill parts of; it is killed itself in the end, and must leave nobody behind."""
+    home = home_in(tmp_path_factory.mktemp("fragile"), participant)
+    with running_platform(home, ended_by=signal.SIGKILL) as platform:
+        yield platform
+
+
+def parts_of(platform: Platform, part: str) -> list[int]:
+    """The pids of the processes that were started with this module."""
+    found = marked_processes(platform.mark)
+    return [pid for pid, command in found.items() if f" -m {part} " in command]
 
 
 def worker_of(platform: Platform, run_id: str) -> int:
@@ -47,34 +69,52 @@ def worker_of(platform: Platform, run_id: str) -> int:
     return int(pid)
 
 
-def test_the_orders_of_a_killed_worker_are_finished_by_another(
-    home: Path, participant: Participant
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_dies_is_started_again(
+    fragile: Platform, participant: Participant, part: str
 ) -> None:
-    with running_platform(home, ended_by=signal.SIGKILL) as platform:
-        lost, through = ids = ["lost-1", "lost-2"]
-        participant.hold(f"{lost}:ship")
-        submit(platform, "lost", ids)
-        participant.wait_for_call(f"{lost}:ship")
-        platform.wait_for(through, TransactionStatus.SUCCESS)
-        run_id = platform.transaction(lost).run_id
-        assert run_id
-        os.kill(worker_of(platform, run_id), signal.SIGKILL)
-        participant.wait_for_call(f"{lost}:ship", 2)
-        participant.release(f"{lost}:ship")
-        record = platform.wait_for(lost, TransactionStatus.SUCCESS)
-        assert platform.wait_for_run(run_id).status == "FAILURE"
-        assert record.run_id
-        assert record.run_id != run_id
-        assert platform.wait_for_run(record.run_id).tags["dist_task/batch_size"] == "1"
-        calls = [participant.calls[f"{each}:{step}"] for each in ids for step in ("deduct", "ship")]
-        assert calls == [1, 2, 1, 1]
-        actions = [row.action for row in platform.ledger.transactions.logs(lost) if row.task_id]
-        assert actions == ["start", "success", "start", "lost", "retry", "success"]
+    order = f"parts-{PARTS.index(part)}"
+    participant.hold(f"{order}:deduct")
+    submit(fragile, "parts", [order])
+    participant.wait_for_call(f"{order}:deduct")
+    [before] = parts_of(fragile, part)
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: parts_of(fragile, part) not in ([before], []), f"{part} is back")
+    participant.release(f"{order}:deduct")
+    fragile.wait_for(order, TransactionStatus.SUCCESS)
+    eventually(lambda: is_ready(fragile.url), "it serves again")
+    calls = [participant.calls[f"{order}:{step}"] for step in ("deduct", "ship")]
+    assert calls == [1, 1]
+
+
+def test_the_orders_of_a_killed_worker_are_finished_by_another(
+    fragile: Platform, participant: Participant
+) -> None:
+    lost, through = ids = ["lost-1", "lost-2"]
+    participant.hold(f"{lost}:ship")
+    submit(fragile, "lost", ids)
+    participant.wait_for_call(f"{lost}:ship")
+    fragile.wait_for(through, TransactionStatus.SUCCESS)
+    run_id = fragile.transaction(lost).run_id
+    assert run_id
+    os.kill(worker_of(fragile, run_id), signal.SIGKILL)
+    participant.wait_for_call(f"{lost}:ship", 2)
+    participant.release(f"{lost}:ship")
+    record = fragile.wait_for(lost, TransactionStatus.SUCCESS)
+    assert fragile.wait_for_run(run_id).status == "FAILURE"
+    assert record.run_id
+    assert record.run_id != run_id
+    assert fragile.wait_for_run(record.run_id).tags["dist_task/batch_size"] == "1"
+    calls = [participant.calls[f"{each}:{step}"] for each in ids for step in ("deduct", "ship")]
+    assert calls == [1, 2, 1, 1]
+    actions = [row.action for row in fragile.ledger.transactions.logs(lost) if row.task_id]
+    assert actions == ["start", "success", "start", "lost", "retry", "success"]
 
 
 def test_a_platform_that_ends_leaves_its_work_to_the_next(
-    home: Path, participant: Participant
+    tmp_path: Path, participant: Participant
 ) -> None:
+    home = home_in(tmp_path, participant)
     handed, stuck = ["handed-1", "handed-2"], "stuck-1"
     participant.hold("handed-1:deduct", f"{stuck}:deduct")
     with running_platform(home) as platform:
