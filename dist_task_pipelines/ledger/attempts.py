@@ -17,6 +17,7 @@ from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.state import may_be_called
 from dist_task_pipelines.domain.status import LogAction, TaskStatus
 from dist_task_pipelines.ledger import tables
+from dist_task_pipelines.ledger.counting import count_calls
 from dist_task_pipelines.ledger.database import Database, insert_rows, reads, upsert_rows, writes
 from dist_task_pipelines.ledger.exceptions import SYSTEM, Failure, close_open, record_failures
 from dist_task_pipelines.ledger.owning import lock_batch, lock_owned, stretch_lease
@@ -139,19 +140,21 @@ class AttemptStore:
         now = self.database.clock.now()
         lock_batch(connection, batch.id)  # before its transactions, as everywhere
         locked = lock_owned(connection, batch.id, [finish.seq for finish in finishes])
-        numbers = _under_way(connection, [row.seq for row in locked], task.id)
-        rows = {row.seq: row for row in locked if row.seq in numbers}
+        calls = _under_way(connection, [row.seq for row in locked], task.id)
+        rows = {row.seq: row for row in locked if row.seq in calls}
         ours = [finish for finish in finishes if finish.seq in rows]
         self._end(connection, task, [(rows[finish.seq], finish) for finish in ours], now)
         record_failures(connection, flow, task, [_failure(f) for f in ours if _failed(f)], now)
         done = [finish.seq for finish in ours if not _failed(finish)]
         close_open(connection, done, task.id, by=SYSTEM, now=now)
         ended = [
-            _log_end(rows[finish.seq], finish, task, batch, now, attempt=numbers[finish.seq])
+            _log_end(rows[finish.seq], finish, task, batch, now, attempt=calls[finish.seq].attempts)
             for finish in ours
         ]
         insert_rows(connection, tables.log, ended)
         release_idle(connection, flow, list(rows.values()), now)
+        durations = [(f.verdict.status, now - calls[f.seq].started_at) for f in ours]
+        count_calls(connection, flow.id, task.id, durations, now)
         return set(rows)
 
     def _begin(
@@ -213,11 +216,12 @@ def _attempts(connection: Connection, seqs: Sequence[int], task_id: str) -> dict
     return {row.seq: row.attempts for row in rows}
 
 
-def _under_way(connection: Connection, seqs: Sequence[int], task_id: str) -> dict[int, int]:
-    """The attempt numbers of those whose call is under way."""
-    query = sa.select(_task.seq, _task.attempts).where(_task.status == TaskStatus.RUNNING)
+def _under_way(connection: Connection, seqs: Sequence[int], task_id: str) -> dict[int, AnyRow]:
+    """The attempt numbers and beginnings of those whose call is under way."""
+    query = sa.select(_task.seq, _task.attempts, _task.started_at)
+    query = query.where(_task.status == TaskStatus.RUNNING)
     rows = connection.execute(query.where(_task.seq.in_(seqs), _task.task_id == task_id))
-    return {row.seq: row.attempts for row in rows}
+    return {row.seq: row for row in rows}
 
 
 def _task_row(row: AnyRow) -> TaskRow:

@@ -17,6 +17,7 @@ from dist_task_pipelines.ledger.exceptions import ExceptionStore
 from dist_task_pipelines.ledger.flows import FlowStore
 from dist_task_pipelines.ledger.operators import OperatorStore
 from dist_task_pipelines.ledger.records import FlowRecord
+from dist_task_pipelines.ledger.stats import StatsStore
 from dist_task_pipelines.ledger.transactions import TransactionStore
 
 
@@ -50,6 +51,7 @@ class Ledger:
         self.exceptions = ExceptionStore(self.database)
         self.operators = OperatorStore(self.database, self.flows)
         self.audit = AuditStore(self.database)
+        self.stats = StatsStore(self.database)
 
     @property
     def clock(self) -> Clock:

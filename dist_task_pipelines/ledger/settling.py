@@ -1,8 +1,6 @@
 """Writing what transactions have come to: their status, their last log row, the statistics."""
 
-import bisect
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,11 +10,10 @@ from dist_task_pipelines.domain.flow import Flow
 from dist_task_pipelines.domain.state import Settlement, settle
 from dist_task_pipelines.domain.status import LogAction, TransactionStatus
 from dist_task_pipelines.ledger import tables
-from dist_task_pipelines.ledger.database import insert_rows, update_rows, upsert_rows
+from dist_task_pipelines.ledger.counting import count_settled
+from dist_task_pipelines.ledger.database import insert_rows, update_rows
 from dist_task_pipelines.ledger.task_rows import take_back_grants, task_states
 from dist_task_pipelines.ledger.types import AnyRow
-
-DURATION_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)  # seconds
 
 
 def release(
@@ -75,7 +72,8 @@ def _write(
             for row in final
         ],
     )
-    _count(connection, final, settled, now)
+    ends = [(row.flow_id, settled[row.seq].status, now - row.created_at) for row in final]
+    count_settled(connection, ends, now)
 
 
 def _has_settled(row: AnyRow, settled: Settlement) -> bool:
@@ -101,36 +99,6 @@ def _released(row: AnyRow, settled: Settlement, now: datetime, losses: int) -> d
     if row.status == TransactionStatus.PENDING and not settled.is_final:
         released |= {"status": row.status, "next_due_at": row.created_at}
     return released
-
-
-def _count(
-    connection: Connection,
-    rows: Iterable[AnyRow],
-    settled: Mapping[int, Settlement],
-    now: datetime,
-) -> None:
-    """Add transactions that settled to their flow's statistics of this minute."""
-    totals: Counter[tuple[str, str]] = Counter()
-    for row in rows:
-        totals[row.flow_id, settled[row.seq].status] += 1
-        totals[row.flow_id, duration_measure((now - row.created_at).total_seconds())] += 1
-    minute = now.replace(second=0, microsecond=0)
-    upsert_rows(
-        connection,
-        tables.flow_stats,
-        [
-            {"flow_id": flow_id, "minute": minute, "measure": measure, "total": total}
-            for (flow_id, measure), total in sorted(totals.items())
-        ],
-        add=["total"],
-    )
-
-
-def duration_measure(seconds: float) -> str:
-    """The histogram bucket of a duration: `duration_le_0.5`, up to `duration_le_inf`."""
-    place = bisect.bisect_left(DURATION_BOUNDS, seconds)
-    bound = DURATION_BOUNDS[place] if place < len(DURATION_BOUNDS) else "inf"
-    return f"duration_le_{bound}"
 
 
 def log_row(

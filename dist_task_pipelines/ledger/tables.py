@@ -155,6 +155,8 @@ exception = Table(
     Column("occurred_at", UtcDateTime, nullable=False),
     UniqueConstraint("seq", "task_id", "is_open", name="uq_exception_open"),
     Index("ix_exception_handled", "handled", "id"),
+    Index("ix_exception_flow", "flow_id", "handled", "id"),
+    Index("ix_exception_occurred", "occurred_at", "flow_id"),
 )
 
 log = Table(
@@ -192,5 +194,16 @@ flow_stats = Table(
     Column("flow_id", Identifier(120), primary_key=True),
     Column("minute", UtcDateTime, primary_key=True),
     Column("measure", ascii_word(32), primary_key=True),  # `success`, `duration_le_0.5`, ...
+    Column("total", BigKey, nullable=False),
+)
+
+# The same by day and for all time, so that a look at either reads a few rows.
+flow_totals = Table(
+    "flow_totals",
+    metadata,
+    Column("period", ascii_word(10), primary_key=True),  # a day, `2030-01-31`; or `all`
+    Column("flow_id", Identifier(120), primary_key=True),
+    Column("task_id", Identifier(64), primary_key=True),  # empty: of the transactions
+    Column("measure", ascii_word(32), primary_key=True),  # those of `flow_stats`; `duration_ms`
     Column("total", BigKey, nullable=False),
 )

@@ -2,11 +2,8 @@
 
 from datetime import datetime, timedelta
 
-import pytest
-
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import BatchEnd
-from dist_task_pipelines.ledger.settling import duration_measure
 from tests.contract.steps import (
     SteppableClock,
     a_flow,
@@ -94,18 +91,3 @@ def test_batches_that_settle_at_once_are_all_counted(
     )
     assert answers == [None] * 6
     assert stats(ledger) == {"success": 12, "duration_le_0.05": 12}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "measure"),
-    [
-        (0, "duration_le_0.05"),
-        (0.05, "duration_le_0.05"),
-        (0.050001, "duration_le_0.1"),
-        (1, "duration_le_1"),
-        (3600, "duration_le_3600"),
-        (3600.000001, "duration_le_inf"),
-    ],
-)
-def test_a_duration_falls_into_the_bucket_that_holds_it(seconds: float, measure: str) -> None:
-    assert duration_measure(seconds) == measure
