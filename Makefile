@@ -23,7 +23,7 @@ install = { $(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test format lock clean
+.PHONY: help venv demo check test services format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ check: $(VENV)/.dev ## Lint, formatting, types and the direction of imports
 
 test: $(VENV)/.dev ## All tests, with branch coverage; ARGS="-k name" picks some
 	@$(PYTHON) -m pytest $(if $(ARGS),$(ARGS),--cov)
+
+services: $(VENV)/.dev ## Start real servers on loopback and print their addresses; NAMES="redis mysql" some
+	@scripts/services up $(NAMES)
 
 format: $(VENV)/.dev ## Mend what can be mended by itself
 	@$(VENV)/bin/ruff check --fix

@@ -5,9 +5,8 @@ unpacked program is for, this module does not know.
 """
 
 import itertools
-import os
 import re
-import subprocess
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from email import message_from_string
 from pathlib import Path
 
 from tests.services import ServiceUnavailable
+from tests.services.process import run
 
 APT_SETTINGS = Path("/etc/apt")
-COMMAND_TIMEOUT_SECONDS = 600
-TAIL_LINES = 8
+INSTALLED = Path("/var/lib/dpkg/status")
 
 _ONE_LINE = re.compile(
     r"^deb\s+(?:\[(?P<options>[^]]*)]\s+)?(?P<mirror>[\w+]+:/\S+)\s+(?P<suite>\S+)\s+(?P<components>[^#\n]+)",
@@ -121,8 +120,65 @@ def release_sources(settings: Path) -> list[Source]:
     return releases
 
 
-def unpack(package: str, source: Source, suite: str, target_dir: Path) -> Path:
-    """Download `package` and all it depends on; unpack them in `target_dir/<package>-<version>`.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A package of the archive.
+
+    Attributes:
+        package: its name.
+        suite: where it is; by default in the machine's own release.
+        alone: with every library it needs, whatever the machine has. Otherwise with those that
+            the machine lacks.
+    """
+
+    package: str
+    suite: str | None = None
+    alone: bool = True
+
+
+def fetched(packages: Sequence[Wanted], cache_dir: Path) -> Path:
+    """The folder of the first package that is kept in `cache_dir`, or can be had.
+
+    Raises:
+        ServiceUnavailable: none can; with the reason of each.
+    """
+    kept = [tree for wanted in packages for tree in sorted(cache_dir.glob(f"{wanted.package}-*"))]
+    if kept:
+        return kept[0]
+    sources = release_sources(APT_SETTINGS)
+    reasons = []
+    for wanted, source in itertools.product(packages, sources):
+        try:
+            return unpack(wanted, source, cache_dir)
+        except ServiceUnavailable as reason:
+            reasons.append(str(reason))
+    raise ServiceUnavailable("\n".join(reasons))
+
+
+def first(folder: Path, pattern: str) -> Path:
+    """The first path under the folder that fits.
+
+    Raises:
+        ServiceUnavailable: none does.
+    """
+    found = next(folder.glob(pattern), None)
+    if not found:
+        raise ServiceUnavailable(f"no {pattern} in {folder}")
+    return found
+
+
+def own_loader(tree: Path, program: str) -> list[str]:
+    """The command that runs an unpacked program with its own libraries, its loader among them.
+
+    Those of the machine may be older.
+    """
+    loader = first(tree, "**/*-linux-*/ld-linux*.so.*")
+    libraries = ":".join(str(tree / top / loader.parent.name) for top in ("usr/lib", "lib"))
+    return [str(loader), "--library-path", libraries, str(first(tree, program))]
+
+
+def unpack(wanted: Wanted, source: Source, target_dir: Path) -> Path:
+    """Download a package and what it needs; unpack all in `target_dir/<package>-<version>`.
 
     The folder appears complete or not at all. Raises `ServiceUnavailable` with the end of what the
     failed command printed.
@@ -130,12 +186,14 @@ def unpack(package: str, source: Source, suite: str, target_dir: Path) -> Path:
     target_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=target_dir) as name:
         folder = Path(name)
-        archives = _download(package, source.stanza(suite), folder)
+        archives = _download(wanted, source.stanza(wanted.suite or source.suite), folder)
         tree = folder / "tree"
         for archive in archives:
             run(["dpkg", "-x", str(archive), str(tree)])
-        version = next(a.name.split("_")[1] for a in archives if a.name.startswith(f"{package}_"))
-        target = target_dir / f"{package}-{version.rpartition('%3a')[2]}"
+        version = next(
+            a.name.split("_")[1] for a in archives if a.name.startswith(f"{wanted.package}_")
+        )
+        target = target_dir / f"{wanted.package}-{version.rpartition('%3a')[2]}"
         try:
             tree.rename(target)
         except OSError:
@@ -144,39 +202,16 @@ def unpack(package: str, source: Source, suite: str, target_dir: Path) -> Path:
     return target
 
 
-def _download(package: str, stanza: str, folder: Path) -> list[Path]:
+def _download(wanted: Wanted, stanza: str, folder: Path) -> list[Path]:
     for part in ("lists/partial", "cache/archives/partial"):
         (folder / part).mkdir(parents=True)
-    (folder / "status").touch()  # nothing counts as installed: the libraries come along
+    status = folder / "status"
+    status.touch()  # nothing counts as installed: the libraries come along
+    if not wanted.alone:
+        shutil.copy(INSTALLED, status)
     (folder / "archive.sources").write_text(stanza)
     (folder / "apt.conf").write_text(_APT_CONF.format(folder=folder))
     apt = ["apt-get", "-q", "-c", str(folder / "apt.conf"), "-o", "APT::Update::Error-Mode=any"]
     run([*apt, "update"])
-    run([*apt, "install", "--yes", "--download-only", package])
+    run([*apt, "install", "--yes", "--download-only", wanted.package])
     return sorted((folder / "cache/archives").glob("*.deb"))
-
-
-def run(command: Sequence[str], stdin: str = "") -> str:
-    """Run a command to its end and return its output; raise `ServiceUnavailable` when it fails."""
-    try:
-        done = subprocess.run(
-            command,
-            input=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=COMMAND_TIMEOUT_SECONDS,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ServiceUnavailable(f"cannot run {command[0]}: {error}") from error
-    if done.returncode:
-        raise ServiceUnavailable(f"{' '.join(command)} failed:\n{tail(done.stdout)}")
-    return done.stdout
-
-
-def tail(text: str) -> str:
-    """The last lines of an output, for an error message."""
-    return "\n".join(text.strip().splitlines()[-TAIL_LINES:])

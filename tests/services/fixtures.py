@@ -6,51 +6,94 @@ Where servers are a must (`CI=true` or `DIST_TASK_REQUIRE_SERVICES=1`) those tes
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from tests.services import ServiceUnavailable
-from tests.services.mysql import default_cache_dir, mysql_server
+from tests.services.mysql import mariadb_server, mysql_server
+from tests.services.postgresql import postgresql_server
+from tests.services.process import default_cache_dir
+from tests.services.redis import redis_server
 
-_MISSING = pytest.StashKey[str]()
+Server = TypeVar("Server")
+Start = Callable[[Path], AbstractContextManager[Server]]
+
+_MISSING = pytest.StashKey[dict[str, str]]()
 
 
 @pytest.fixture(scope="session")
 def mysql_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a MySQL or MariaDB server on which databases may be created."""
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(mysql_server(default_cache_dir()))
-        except ServiceUnavailable as reason:
-            request.config.stash[_MISSING] = str(reason)
-            _give_up(f"MySQL is unavailable: {reason}")
-        yield url
+    yield from _served(request, "MySQL", mysql_server)
+
+
+@pytest.fixture(scope="session")
+def mariadb_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a MariaDB server on which databases may be created."""
+    yield from _served(request, "MariaDB", mariadb_server)
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a PostgreSQL server on which databases may be created."""
+    yield from _served(request, "PostgreSQL", postgresql_server)
+
+
+@pytest.fixture(scope="session")
+def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a Redis server's first database. Who leaves something behind clears it up."""
+    yield from _served(request, "Redis", redis_server)
 
 
 @pytest.fixture
 def mysql_database(mysql_url: str) -> Iterator[str]:
     """The URL of a fresh, empty utf8mb4 database, dropped after the test."""
-    name = f"test_{secrets.token_hex(6)}"
-    server = make_url(mysql_url)
-    _execute(server, f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+    with _mysql_database(make_url(mysql_url)) as url:
+        yield url
+
+
+@pytest.fixture
+def mariadb_database(mariadb_url: str) -> Iterator[str]:
+    """The URL of a fresh, empty utf8mb4 database, dropped after the test."""
+    with _mysql_database(make_url(mariadb_url)) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_database(postgresql_url: str) -> Iterator[str]:
+    """The URL of a fresh, empty database, dropped after the test."""
+    server, name = make_url(postgresql_url), _fresh_name()
+    _execute(server, f"CREATE DATABASE {name}")
     try:
-        yield server.set(database=name).render_as_string(hide_password=False)
+        yield _within(server, name)
     finally:
-        # A transaction left open holds a lock on its tables: better an error than a long wait.
-        _execute(server, "SET SESSION lock_wait_timeout = 10", f"DROP DATABASE {name}")
+        # Connections left open are cut: the test that left them is done.
+        _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say at the end of the run what was not tested."""
-    if reason := config.stash.get(_MISSING, None):
-        terminalreporter.section("WARNING: no MySQL, its tests did not run", yellow=True)
+    for kind, reason in config.stash.get(_MISSING, {}).items():
+        terminalreporter.section(f"WARNING: no {kind}, its tests did not run", yellow=True)
         terminalreporter.write_line(reason)
+
+
+def _served(request: pytest.FixtureRequest, kind: str, start: Start[Server]) -> Iterator[Server]:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(start(default_cache_dir()))
+        except ServiceUnavailable as reason:
+            request.config.stash.setdefault(_MISSING, {})[kind] = str(reason)
+            _give_up(f"{kind} is unavailable: {reason}")
+        yield server
 
 
 def _give_up(reason: str) -> None:
@@ -59,8 +102,27 @@ def _give_up(reason: str) -> None:
     pytest.skip(reason)
 
 
+@contextmanager
+def _mysql_database(server: URL) -> Iterator[str]:
+    name = _fresh_name()
+    _execute(server, f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+    try:
+        yield _within(server, name)
+    finally:
+        # A transaction left open holds a lock on its tables: better an error than a long wait.
+        _execute(server, "SET SESSION lock_wait_timeout = 10", f"DROP DATABASE {name}")
+
+
+def _fresh_name() -> str:
+    return f"test_{secrets.token_hex(6)}"
+
+
+def _within(server: URL, database: str) -> str:
+    return server.set(database=database).render_as_string(hide_password=False)
+
+
 def _execute(server: URL, *statements: str) -> None:
-    engine = create_engine(server, poolclass=NullPool)
-    with engine.begin() as connection:
+    engine = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
         for statement in statements:
             connection.execute(text(statement))

@@ -1,18 +1,9 @@
-"""A real MySQL or MariaDB server for the tests, found or fetched, started and ended by themselves.
-
-`python -m tests.services.mysql` starts one for use by hand and prints its URL.
-"""
+"""MySQL and MariaDB servers, found or fetched, started and ended by themselves."""
 
 import os
-import secrets
-import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,16 +12,13 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tests.services import ServiceUnavailable, apt, free_port
+from tests.services import ServiceUnavailable, apt, compose, free_port
+from tests.services.process import found, named_or_first_that_starts, run, running
 
 URL_VARIABLE = "DIST_TASK_TEST_MYSQL_URL"
-DOCKER_IMAGE = "mysql:8.4"
-# Suite and package in the Debian archive, the preferred one first; no suite: the machine's own.
-DEBIAN_PACKAGES = (("unstable", "mysql-server-core"), (None, "mariadb-server-core"))
-START_SECONDS = 120.0
-DOCKER_START_SECONDS = 300.0  # the image may have to be pulled
-STOP_SECONDS = 20.0
-POLL_SECONDS = 0.05
+MARIADB_URL_VARIABLE = "DIST_TASK_TEST_MARIADB_URL"
+MARIADB = apt.Wanted("mariadb-server-core")
+MYSQL = apt.Wanted("mysql-server-core", suite="unstable")
 
 # Small, fast, and forgetful when the machine itself fails: the data are thrown away anyway.
 # `loose-`: MariaDB does not know these.
@@ -47,17 +35,6 @@ _OPTIONS = (
     "--loose-mysqlx=OFF",
 )
 
-# Runs a program that is told to end when the thread that started it does, however that happens.
-# A step of its own because `preexec_fn` is not safe beside other threads.
-_TIED = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the starter is gone")
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -73,99 +50,50 @@ class Program:
         return [*self.command, "--no-defaults", *root, *messages, *_OPTIONS, f"--datadir={data}"]
 
 
-@contextmanager
-def mysql_server(cache_dir: Path) -> Iterator[str]:
+def mysql_server(cache_dir: Path) -> AbstractContextManager[str]:
     """Give the SQLAlchemy URL of a server on which databases may be created.
 
-    In this order: the running server that `DIST_TASK_TEST_MYSQL_URL` names; Docker; a `mysqld` or
-    `mariadbd` on the machine; one from the Debian archive, kept in `cache_dir` for the next time.
-    A server started here listens on loopback, keeps its data in a temporary folder and has ended
-    when the block is left; it also ends with the thread that started it. Raises
+    In this order: the running server that `DIST_TASK_TEST_MYSQL_URL` names; Docker Compose; a
+    `mysqld` or `mariadbd` on the machine; one from the Debian archive, kept in `cache_dir` for the
+    next time. A server started here listens on loopback, keeps its data in a temporary folder and
+    has ended when the block is left; it also ends with the thread that started it. Raises
     `ServiceUnavailable` with the reason of each way that failed.
     """
-    with ExitStack() as stack:
-        if url := os.environ.get(URL_VARIABLE):
-            if error := _login_error(url):
-                raise ServiceUnavailable(f"{URL_VARIABLE}: {error}")
-            yield url
-        else:
-            yield _first_that_starts(stack, cache_dir)
+    return named_or_first_that_starts(
+        URL_VARIABLE,
+        "MySQL or MariaDB",
+        _login_error,
+        {
+            "Docker Compose": partial(compose.server, "mysql", 3306, _url),
+            "installed": partial(_installed, "mysqld", "mariadbd"),
+            "Debian archive": partial(_unpacked, cache_dir, [MYSQL, MARIADB]),
+        },
+    )
 
 
-def default_cache_dir() -> Path:
-    """The user's own cache folder for this project."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "dist_task_pipelines"
+def mariadb_server(cache_dir: Path) -> AbstractContextManager[str]:
+    """Like `mysql_server`, but MariaDB and nothing else, named by `DIST_TASK_TEST_MARIADB_URL`."""
+    return named_or_first_that_starts(
+        MARIADB_URL_VARIABLE,
+        "MariaDB",
+        _login_error,
+        {
+            "Docker Compose": partial(compose.server, "mariadb", 3306, _url),
+            "installed": partial(_installed, "mariadbd"),
+            "Debian archive": partial(_unpacked, cache_dir, [MARIADB]),
+        },
+    )
 
 
-def _first_that_starts(stack: ExitStack, cache_dir: Path) -> str:
-    ways: dict[str, Callable[[], AbstractContextManager[str]]] = {
-        "Docker": _in_docker,
-        "installed": _installed,
-        "Debian archive": partial(_unpacked, cache_dir),
-    }
-    reasons = []
-    for name, start in ways.items():
-        try:
-            return stack.enter_context(start())
-        except ServiceUnavailable as reason:
-            reasons.append(f"- {name}: {reason}")
-    raise ServiceUnavailable("no MySQL or MariaDB server to be had\n" + "\n".join(reasons))
+def _installed(*names: str) -> AbstractContextManager[str]:
+    program = found(*names)
+    return _served(Program((str(program),), _share(program.parent.parent)))
 
 
-@contextmanager
-def _in_docker() -> Iterator[str]:
-    apt.run(["docker", "info", "--format", "{{.ServerVersion}}"])
-    port, name = free_port(), f"dist-task-mysql-{secrets.token_hex(4)}"
-    place = ["--name", name, "--publish", f"127.0.0.1:{port}:3306"]
-    command = ["docker", "run", "--rm", *place, "--env", "MYSQL_ALLOW_EMPTY_PASSWORD=1"]
-    with tempfile.TemporaryDirectory(prefix="dist_task_mysql_") as folder:
-        log = Path(folder) / "log"
-        try:
-            # In the foreground: the client hands SIGTERM on to the server in the container.
-            with _running([*command, DOCKER_IMAGE, *_OPTIONS], port, log, DOCKER_START_SECONDS):
-                yield _url(port)
-        finally:  # for a container that outlived its client
-            remove = ["docker", "rm", "--force", "--volumes", name]
-            subprocess.run(remove, capture_output=True, check=False)
-
-
-def _installed() -> AbstractContextManager[str]:
-    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
-    found = shutil.which("mysqld", path=path) or shutil.which("mariadbd", path=path)
-    if not found:
-        raise ServiceUnavailable("neither mysqld nor mariadbd on the path")
-    return _served(Program((found,), _share(Path(found).resolve().parent.parent)))
-
-
-def _unpacked(cache_dir: Path) -> AbstractContextManager[str]:
-    kept = [d for _, package in DEBIAN_PACKAGES for d in sorted(cache_dir.glob(f"{package}-*"))]
-    tree = kept[0] if kept else _fetched(cache_dir)
-    # With its own loader and libraries, since those of the machine may be older.
-    loader = _first(tree, "**/*-linux-*/ld-linux*.so.*")
-    libraries = ":".join(str(tree / top / loader.parent.name) for top in ("usr/lib", "lib"))
-    server = _first(tree, "usr/sbin/m*d")
-    command = (str(loader), "--library-path", libraries, str(server))
+def _unpacked(cache_dir: Path, packages: Sequence[apt.Wanted]) -> AbstractContextManager[str]:
+    tree = apt.fetched(packages, cache_dir)
+    command = tuple(apt.own_loader(tree, "usr/sbin/m*d"))
     return _served(Program(command, _share(tree / "usr")))
-
-
-def _fetched(cache_dir: Path) -> Path:
-    sources = apt.release_sources(apt.APT_SETTINGS)
-    reasons = []
-    for suite, package in DEBIAN_PACKAGES:
-        for source in sources:
-            try:
-                return apt.unpack(package, source, suite or source.suite, cache_dir)
-            except ServiceUnavailable as reason:
-                reasons.append(str(reason))
-    raise ServiceUnavailable("\n".join(reasons))
-
-
-def _first(folder: Path, pattern: str) -> Path:
-    found = next(folder.glob(pattern), None)
-    if not found:
-        raise ServiceUnavailable(f"no {pattern} in {folder}")
-    return found
 
 
 def _share(prefix: Path) -> Path | None:
@@ -188,16 +116,18 @@ def _served(program: Program) -> Iterator[str]:
             f"--tmpdir={folder}",
             "--innodb-fast-shutdown=2",
         )
-        with _running([*program.options(data), *place], port, folder / "log", START_SECONDS):
-            yield _url(port)
+        url = _url(port)
+        command = [*program.options(data), *place]
+        with running(command, folder / "log", partial(_login_error, url)):
+            yield url
 
 
 def _initialise(program: Program, data: Path) -> None:
-    if "MariaDB" in apt.run([*program.command, "--version"]):
+    if "MariaDB" in run([*program.command, "--version"]):
         data.mkdir()
-        apt.run([*program.options(data), "--bootstrap"], stdin=_system_tables(program))
+        run([*program.options(data), "--bootstrap"], stdin=_system_tables(program))
     else:
-        apt.run([*program.options(data), "--initialize-insecure"])
+        run([*program.options(data), "--initialize-insecure"])
 
 
 def _system_tables(program: Program) -> str:
@@ -205,38 +135,8 @@ def _system_tables(program: Program) -> str:
     scripts = ("system_tables", "performance_tables", "system_tables_data")
     if not program.share:
         raise ServiceUnavailable(f"no system tables beside {program.command[-1]}")
-    texts = (_first(program.share, f"*_{script}.sql").read_text() for script in scripts)
+    texts = (apt.first(program.share, f"*_{script}.sql").read_text() for script in scripts)
     return "\n".join(("CREATE DATABASE mysql;", "USE mysql;", *texts))
-
-
-@contextmanager
-def _running(command: Sequence[str], port: int, log: Path, patience: float) -> Iterator[None]:
-    """Run a server in the block, which begins when it takes logins; `patience` in seconds."""
-    tied = [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *command]
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            tied,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C in the terminal is for the tests alone
-        ) as process,
-    ):
-        try:
-            _await_login(process, _url(port), log, patience)
-            yield
-        finally:
-            _stop(process)
-
-
-def _await_login(process: subprocess.Popen[bytes], url: str, log: Path, patience: float) -> None:
-    give_up = time.monotonic() + patience
-    while error := _login_error(url):
-        if process.poll() is not None or time.monotonic() > give_up:
-            state = f"ended with {process.returncode}" if process.returncode is not None else error
-            raise ServiceUnavailable(f"{url}: {state}\n{apt.tail(log.read_text(errors='replace'))}")
-        time.sleep(POLL_SECONDS)
 
 
 def _login_error(url: str) -> str | None:
@@ -248,32 +148,5 @@ def _login_error(url: str) -> str | None:
     return None
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 def _url(port: int) -> str:
     return f"mysql+pymysql://root@127.0.0.1:{port}/"
-
-
-def main() -> None:
-    """Start a server, print its URL, and keep it until Ctrl-C or SIGTERM."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        with mysql_server(default_cache_dir()) as url:
-            print(url, flush=True)
-            signal.pause()
-    except KeyboardInterrupt:
-        pass
-    except ServiceUnavailable as reason:
-        sys.exit(str(reason))
-
-
-if __name__ == "__main__":
-    main()
