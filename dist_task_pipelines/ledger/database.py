@@ -40,6 +40,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 BUSY_TIMEOUT = 30  # seconds a SQLite writer waits for its turn
+WAL_PAUSE = 0.01  # seconds between two tries to switch a file to its write-ahead log
 WRITE_TRIES = 8
 ROWS_PER_INSERT = 500
 ROWS_PER_UPDATE = 100  # at the most about 6 MB: two texts of 8,000 characters a row
@@ -400,7 +401,7 @@ def _sqlite_engine(url: sa.URL, pool_size: int) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # the begin below is the only one
-        connection.execute("PRAGMA journal_mode = WAL")
+        use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
 
     @event.listens_for(engine, "begin")
@@ -409,6 +410,19 @@ def _sqlite_engine(url: sa.URL, pool_size: int) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     return engine
+
+
+def use_wal(connection: sqlite3.Connection) -> None:
+    """Keep a write-ahead log; the first switch of a file does not wait for others by itself."""
+    until = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(WAL_PAUSE)
 
 
 def _worth_repeating(error: DBAPIError | Raced) -> bool:

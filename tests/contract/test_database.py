@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pymysql
 import pytest
@@ -19,7 +20,13 @@ from dist_task_pipelines.domain.errors import (
     RowRefused,
 )
 from dist_task_pipelines.ledger import Ledger, tables
-from dist_task_pipelines.ledger.database import CLOCK_SYNC_INTERVAL, Database, Raced, update_rows
+from dist_task_pipelines.ledger.database import (
+    CLOCK_SYNC_INTERVAL,
+    Database,
+    Raced,
+    update_rows,
+    use_wal,
+)
 from tests.contract.steps import (
     SteppableClock,
     a_failed_transaction,
@@ -239,6 +246,20 @@ def test_a_commit_whose_answer_is_lost_is_not_done_again(ledger: Ledger) -> None
     finally:
         event.remove(writer, "commit", kill)
     assert work.calls == 1
+
+
+def test_whoever_opens_a_new_file_waits_for_others_that_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (sqlite3.connect(tmp_path / "new.db", timeout=0) for _ in range(2))
+    first.execute("CREATE TABLE made_first (id)")
+    first.execute("BEGIN")
+    first.execute("SELECT * FROM made_first")  # a reader keeps the file from being switched
+    monkeypatch.setattr(time, "sleep", lambda _: first.rollback())
+    use_wal(second)
+    assert second.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    for connection in (first, second):
+        connection.close()
 
 
 @ONLY_SQLITE
