@@ -231,7 +231,8 @@ def _count_due(connection: Connection, flow_id: str | None, moment: datetime) ->
 def _oldest_due(connection: Connection, flow_id: str | None, now: datetime) -> datetime | None:
     """One look at the index for each flow version and status."""
     heads = [_head_of(status, now) for status in _MOVABLE]
-    query = sa.select(*heads).where(*([tables.flow.c.id == flow_id] if flow_id else []))
+    chosen = [] if flow_id is None else [tables.flow.c.id == flow_id]
+    query = sa.select(*heads).select_from(tables.flow).where(*chosen)
     found = [moment for row in connection.execute(query) for moment in row if moment]
     return min(found, default=None)
 
@@ -243,8 +244,9 @@ def _head_of(status: TransactionStatus, now: datetime) -> Any:
         _transaction.flow_id == tables.flow.c.id,
         _transaction.next_due_at <= now,
     )
-    head = due.order_by(_transaction.next_due_at).limit(1)
-    return head.correlate(tables.flow).scalar_subquery()
+    # The whole index's order: by the time alone MySQL would sort what it finds.
+    in_order = due.order_by(_transaction.status, _transaction.flow_id, _transaction.next_due_at)
+    return in_order.limit(1).correlate(tables.flow).scalar_subquery()
 
 
 def _oldest_exception(connection: Connection, flow_id: str | None) -> datetime | None:
