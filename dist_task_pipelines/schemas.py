@@ -49,7 +49,7 @@ def text_of(moment: datetime) -> str:
 
 Time = Annotated[
     AwareDatetime,
-    PlainSerializer(text_of, return_type=str, when_used="json"),
+    PlainSerializer(text_of, return_type=str),
     Field(examples=[TIME]),
 ]
 T = TypeVar("T")
