@@ -17,8 +17,9 @@ from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.state import may_be_called
 from dist_task_pipelines.domain.status import LogAction, TaskStatus
 from dist_task_pipelines.ledger import tables
+from dist_task_pipelines.ledger.bulk import insert_rows, upsert_rows
 from dist_task_pipelines.ledger.counting import count_calls
-from dist_task_pipelines.ledger.database import Database, insert_rows, reads, upsert_rows, writes
+from dist_task_pipelines.ledger.database import Database, reads, writes
 from dist_task_pipelines.ledger.exceptions import SYSTEM, Failure, close_open, record_failures
 from dist_task_pipelines.ledger.owning import lock_batch, lock_owned, stretch_lease
 from dist_task_pipelines.ledger.records import Batch, Finish, Start, TaskRow

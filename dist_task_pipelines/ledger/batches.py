@@ -18,7 +18,8 @@ from dist_task_pipelines.domain.outcome import TaskError
 from dist_task_pipelines.domain.status import OperatorActionKind, TransactionStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.audit import audit_row
-from dist_task_pipelines.ledger.database import Database, insert_rows, reads, writes
+from dist_task_pipelines.ledger.bulk import insert_rows
+from dist_task_pipelines.ledger.database import Database, reads, writes
 from dist_task_pipelines.ledger.flows import FlowStore
 from dist_task_pipelines.ledger.granting import grant_failed_tasks
 from dist_task_pipelines.ledger.owning import (

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from dist_task_pipelines.domain.status import TaskStatus, TransactionStatus
 from dist_task_pipelines.ledger import tables
-from dist_task_pipelines.ledger.database import upsert_rows
+from dist_task_pipelines.ledger.bulk import upsert_rows
 from dist_task_pipelines.ledger.histograms import SUM_MEASURE, duration_measure
 
 ALL_TIME = "all"  # the period of what is never forgotten

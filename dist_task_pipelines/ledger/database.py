@@ -8,14 +8,13 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine, Table, event
-from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -42,8 +41,6 @@ R = TypeVar("R")
 BUSY_TIMEOUT = 30  # seconds a SQLite writer waits for its turn
 WAL_PAUSE = 0.01  # seconds between two tries to switch a file to its write-ahead log
 WRITE_TRIES = 8
-ROWS_PER_INSERT = 500
-ROWS_PER_UPDATE = 100  # at the most about 6 MB: two texts of 8,000 characters a row
 LEAST_PACKET = 16 * 2**20  # bytes that MySQL must take in one statement; MariaDB's default
 CLOCK_SYNC_INTERVAL = 60  # seconds between two looks at the database's clock
 MIGRATION_WAIT = 600  # seconds to wait for another process that migrates
@@ -295,71 +292,6 @@ def writes(
         return self.database.write(lambda connection: method(self, connection, *args, **kwargs))
 
     return call
-
-
-def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows: one statement for each ROWS_PER_INSERT of them."""
-    for chunk in chunks(rows, ROWS_PER_INSERT):
-        connection.execute(sa.insert(table), chunk)
-
-
-def upsert_rows(
-    connection: Connection,
-    table: Table,
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    replace: Iterable[str] = (),
-    add: Iterable[str] = (),
-) -> None:
-    """Insert rows, or where the key stands already replace or add to the named columns."""
-    for chunk in chunks(rows, ROWS_PER_INSERT):
-        connection.execute(_upsert(connection, table, replace, add), chunk)
-
-
-def _upsert(
-    connection: Connection, table: Table, replace: Iterable[str], add: Iterable[str]
-) -> sa.Insert:
-    if connection.dialect.name == "sqlite":
-        statement = sqlite.insert(table)
-        changes: dict[str, Any] = {name: statement.excluded[name] for name in replace}
-        changes |= {name: table.c[name] + statement.excluded[name] for name in add}
-        return statement.on_conflict_do_update(
-            index_elements=list(table.primary_key.columns), set_=changes
-        )
-    # VALUES(), not an alias: PyMySQL sends many rows as one statement only in this form.
-    mysql_changes: dict[str, Any] = {name: sa.func.VALUES(table.c[name]) for name in replace}
-    mysql_changes |= {name: table.c[name] + sa.func.VALUES(table.c[name]) for name in add}
-    return mysql.insert(table).on_duplicate_key_update(mysql_changes)
-
-
-def update_rows(
-    connection: Connection, table: Table, key: str, rows: Sequence[Mapping[str, Any]]
-) -> None:
-    """Update many rows by key, each to its own values: one statement for each chunk.
-
-    Every row names the same columns. A column with one value for the whole chunk is set
-    plainly, another by a CASE over the key.
-    """
-    for chunk in chunks(rows, ROWS_PER_UPDATE):
-        column = table.c[key]
-        names = [name for name in chunk[0] if name != key]
-        values = {name: _by_key(table.c[name], column, chunk) for name in names}
-        keys = [row[key] for row in chunk]
-        connection.execute(sa.update(table).where(column.in_(keys)).values(values))
-
-
-def _by_key(target: sa.Column[Any], key: sa.Column[Any], rows: Sequence[Mapping[str, Any]]) -> Any:
-    values = [row[target.name] for row in rows]
-    if all(value == values[0] for value in values):
-        return values[0]
-    cases = {row[key.name]: sa.literal(row[target.name], target.type) for row in rows}
-    return sa.case(cases, value=key)
-
-
-def chunks(items: Sequence[R], size: int) -> Iterator[Sequence[R]]:
-    """The items in runs of at most `size`."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _create_engine(url: str, pool_size: int) -> Engine:

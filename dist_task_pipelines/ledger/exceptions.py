@@ -15,7 +15,8 @@ from dist_task_pipelines.domain.outcome import TaskError
 from dist_task_pipelines.domain.state import Grant
 from dist_task_pipelines.domain.status import GrantedBy, RetryStrategy
 from dist_task_pipelines.ledger import tables
-from dist_task_pipelines.ledger.database import Database, insert_rows, reads, update_rows
+from dist_task_pipelines.ledger.bulk import insert_rows, update_rows
+from dist_task_pipelines.ledger.database import Database, reads
 from dist_task_pipelines.ledger.records import ExceptionRecord
 from dist_task_pipelines.ledger.types import AnyRow, is_key
 

@@ -16,7 +16,8 @@ from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.status import OperatorActionKind, TransactionStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.audit import audit_row
-from dist_task_pipelines.ledger.database import Database, Raced, insert_rows, reads, writes
+from dist_task_pipelines.ledger.bulk import insert_rows
+from dist_task_pipelines.ledger.database import Database, Raced, reads, writes
 from dist_task_pipelines.ledger.records import FlowRecord
 from dist_task_pipelines.ledger.types import AnyRow, is_storable
 

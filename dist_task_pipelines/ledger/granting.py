@@ -16,7 +16,7 @@ from dist_task_pipelines.domain.status import (
     TransactionStatus,
 )
 from dist_task_pipelines.ledger import tables
-from dist_task_pipelines.ledger.database import insert_rows
+from dist_task_pipelines.ledger.bulk import insert_rows
 from dist_task_pipelines.ledger.settling import log_row
 from dist_task_pipelines.ledger.task_rows import give_grant, task_states
 from dist_task_pipelines.ledger.types import AnyRow

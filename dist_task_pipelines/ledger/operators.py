@@ -17,7 +17,8 @@ from dist_task_pipelines.domain.status import (
 )
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.audit import audit_row
-from dist_task_pipelines.ledger.database import Database, insert_rows, writes
+from dist_task_pipelines.ledger.bulk import insert_rows
+from dist_task_pipelines.ledger.database import Database, writes
 from dist_task_pipelines.ledger.exceptions import close_open
 from dist_task_pipelines.ledger.flows import FlowStore
 from dist_task_pipelines.ledger.granting import grant_failed_tasks, may_be_retried

@@ -11,7 +11,7 @@ from dist_task_pipelines.domain.outcome import TaskError
 from dist_task_pipelines.domain.state import Grant, TaskState, due_at
 from dist_task_pipelines.domain.status import Applied, GrantedBy, LogAction, TaskStatus
 from dist_task_pipelines.ledger import tables
-from dist_task_pipelines.ledger.database import insert_rows, upsert_rows
+from dist_task_pipelines.ledger.bulk import insert_rows, upsert_rows
 from dist_task_pipelines.ledger.exceptions import Failure, record_failures
 from dist_task_pipelines.ledger.settling import log_row
 from dist_task_pipelines.ledger.task_rows import (

@@ -10,8 +10,8 @@ from dist_task_pipelines.domain.flow import Flow
 from dist_task_pipelines.domain.state import Settlement, settle
 from dist_task_pipelines.domain.status import LogAction, TransactionStatus
 from dist_task_pipelines.ledger import tables
+from dist_task_pipelines.ledger.bulk import insert_rows, update_rows
 from dist_task_pipelines.ledger.counting import count_settled
-from dist_task_pipelines.ledger.database import insert_rows, update_rows
 from dist_task_pipelines.ledger.task_rows import take_back_grants, task_states
 from dist_task_pipelines.ledger.types import AnyRow
 

@@ -18,7 +18,8 @@ from dist_task_pipelines.domain.status import (
     TransactionStatus,
 )
 from dist_task_pipelines.ledger import tables
-from dist_task_pipelines.ledger.database import Database, Raced, insert_rows, reads, writes
+from dist_task_pipelines.ledger.bulk import insert_rows
+from dist_task_pipelines.ledger.database import Database, Raced, reads, writes
 from dist_task_pipelines.ledger.flows import FlowStore
 from dist_task_pipelines.ledger.records import (
     LogRecord,

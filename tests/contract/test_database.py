@@ -20,13 +20,8 @@ from dist_task_pipelines.domain.errors import (
     RowRefused,
 )
 from dist_task_pipelines.ledger import Ledger, tables
-from dist_task_pipelines.ledger.database import (
-    CLOCK_SYNC_INTERVAL,
-    Database,
-    Raced,
-    update_rows,
-    use_wal,
-)
+from dist_task_pipelines.ledger.bulk import update_rows
+from dist_task_pipelines.ledger.database import CLOCK_SYNC_INTERVAL, Database, Raced, use_wal
 from tests.contract.steps import (
     SteppableClock,
     a_failed_transaction,

@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from dist_task_pipelines.domain.status import RetryStrategy, TransactionStatus
 from dist_task_pipelines.ledger import Ledger, tables
-from dist_task_pipelines.ledger.database import chunks, insert_rows
+from dist_task_pipelines.ledger.bulk import chunks, insert_rows
 from dist_task_pipelines.ledger.records import Batch, BatchEnd
 from tests.contract.steps import (
     SteppableClock,
@@ -59,8 +59,9 @@ def sent(ledger: Ledger) -> Iterator[list[str]]:
 
 def received(ledger: Ledger) -> int:
     """The statements that the MySQL server has carried out so far, of those that count."""
-    kinds = "'Com_select', 'Com_insert', 'Com_update', 'Com_delete'"
-    rows = ask(ledger, f"SHOW GLOBAL STATUS WHERE Variable_name IN ({kinds})")
+    kinds = ("select", "insert", "insert_select", "update", "update_multi", "delete")
+    names = ", ".join(f"'Com_{kind}'" for kind in kinds)
+    rows = ask(ledger, f"SHOW GLOBAL STATUS WHERE Variable_name IN ({names})")
     return sum(int(value) for _, value in rows)
 
 
