@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -35,6 +35,7 @@ from dist_task_pipelines.domain.errors import InvalidConfiguration
 from dist_task_pipelines.domain.flow import RetrySettings
 from dist_task_pipelines.domain.status import RetryStrategy
 from dist_task_pipelines.executors.base import Participants, RocketMQ, Service
+from dist_task_pipelines.executors.rpc_config import checked_metadata
 from dist_task_pipelines.settings_sources import File, Variables, faults
 
 FILE_NAME = "dist_task.toml"
@@ -93,6 +94,9 @@ LedgerUrl = Annotated[DatabaseUrl, _driver("sqlite", "mysql+pymysql", "mariadb+p
 DagsterUrl = Annotated[DatabaseUrl, _driver("mysql+pymysql")]
 Address = Annotated[str, AfterValidator(_address)]
 Addresses = Annotated[str, AfterValidator(_addresses)]
+
+
+OptionalPath = TypeVar("OptionalPath", Path, Path | None)
 
 
 class Section(BaseModel):
@@ -193,6 +197,14 @@ class ServiceSettings(Section):
 
     address: Address = Field(description="host:port")
     protocol: Literal["http", "grpc"] = Field("http", description="http or grpc")
+    descriptor_set: Path | None = Field(
+        None,
+        strict=False,
+        description="file that describes a gRPC server's methods; by default the server is asked",
+    )
+    metadata: Annotated[dict[str, str], AfterValidator(checked_metadata)] = Field(
+        {}, description="sent with every call: gRPC metadata, or HTTP headers"
+    )
 
 
 class ParticipantDatabase(Section):
@@ -293,9 +305,13 @@ class Settings(BaseSettings):
         return self.model_copy(update={"app": self.app.model_copy(update={"port": port})})
 
     def _with_full_paths(self) -> Self:
-        folder = self._file.parent if self._file else self._home
-        tasks = TaskSettings(file=folder / self.tasks.file.expanduser())
+        tasks = TaskSettings(file=self._full_path(self.tasks.file))
         return self.model_copy(update={"tasks": tasks})
+
+    def _full_path(self, path: OptionalPath) -> OptionalPath:
+        """The path, where a relative one starts at the configuration file's folder."""
+        folder = self._file.parent if self._file else self._home
+        return path and folder / path.expanduser()
 
     @property
     def home(self) -> Path:
@@ -325,7 +341,12 @@ class Settings(BaseSettings):
         """The outside systems, as executors take them."""
         return Participants(
             services={
-                name: Service(service.address, service.protocol)
+                name: Service(
+                    service.address,
+                    service.protocol,
+                    self._full_path(service.descriptor_set),
+                    service.metadata,
+                )
                 for name, service in self.services.items()
             },
             databases={name: database.url for name, database in self.databases.items()},

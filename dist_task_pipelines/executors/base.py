@@ -13,6 +13,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -103,10 +104,20 @@ class Request(Generic[Config]):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where an rpc task finds a service."""
+    """Where an rpc task finds a service.
 
-    address: str  # host:port
+    Attributes:
+        address: host:port.
+        protocol: `http` or `grpc`.
+        descriptor_set: a file that describes the service's methods; without it a gRPC
+            server is asked for them.
+        metadata: sent with every call: gRPC metadata, or headers.
+    """
+
+    address: str
     protocol: str = "http"
+    descriptor_set: Path | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

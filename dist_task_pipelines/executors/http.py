@@ -22,6 +22,7 @@ from dist_task_pipelines.executors.http_client import (
     HttpCall,
     http_url,
 )
+from dist_task_pipelines.executors.scalars import is_scalar, written
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _WITHOUT_BODY = ("GET", "HEAD")  # a body has no meaning there (RFC 9110, section 9.3)
@@ -110,7 +111,7 @@ class HttpConfig(ExecutorConfig):
         _refuse(
             f"{name!r} must be a text, a number, a boolean or a list of them"
             for name, item in value.items()
-            if not all(_is_scalar(part) for part in _parts(item))
+            if not all(is_scalar(part) for part in _parts(item))
         )
         return value
 
@@ -163,8 +164,8 @@ def http_call(config: HttpConfig, input: JsonObject) -> HttpCall:
     if content is not None:
         headers["Content-Type"] = content_type
     for name, value in config.headers.items():
-        headers[name] = _written(value)
-    pairs = [(name, _written(part)) for name, item in config.query.items() for part in _parts(item)]
+        headers[name] = written(value)
+    pairs = [(name, written(part)) for name, item in config.query.items() for part in _parts(item)]
     "".join(chain.from_iterable(pairs)).encode()  # yarl drops lone surrogates
     return HttpCall(
         config.method,
@@ -204,24 +205,15 @@ def _unsendable(name: str, value: JsonValue) -> str | None:
         return "is set by the platform, the same on every attempt"
     if name.lower() in _OF_THE_CONNECTION:
         return "belongs to the connection and is set with it"
-    if not _is_scalar(value):
+    if not is_scalar(value):
         return "must be a text, a number or a boolean"
-    if _UNSAFE.search(_written(value)):
+    if _UNSAFE.search(written(value)):
         return "must not hold control characters or lone surrogates"
     return None
 
 
-def _is_scalar(value: JsonValue) -> bool:
-    return isinstance(value, str | int | float)
-
-
 def _parts(value: JsonValue) -> list[JsonValue]:
     return value if isinstance(value, list) else [value]
-
-
-def _written(value: JsonValue) -> str:
-    """A scalar as JSON writes it: true, 1.5; a text as it is."""
-    return value if isinstance(value, str) else dumps(value)
 
 
 def _refuse(faults: Any) -> None:

@@ -1,35 +1,42 @@
-"""`rpc` tasks: a method of a named service, as JSON over HTTP."""
+"""`rpc` tasks: a method of a named service, over gRPC or as JSON over HTTP."""
 
-from collections.abc import Iterable
-from typing import Self
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, Self
 
-from pydantic import Field
-
-from dist_task_pipelines.domain.json import dumps
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.executors.base import (
     Executor,
-    ExecutorConfig,
     Participants,
     Request,
     Service,
     invalid_config,
 )
-from dist_task_pipelines.executors.http_client import Connections, HttpCall, http_url
+from dist_task_pipelines.executors.rpc_config import RpcConfig
+from dist_task_pipelines.executors.rpc_http import HttpService
 
-_PROTOCOLS = ("http",)
+
+class Remote(Protocol):
+    """A service as its protocol reaches it."""
+
+    async def call(self, request: Request[RpcConfig]) -> Outcome:
+        """Call the method."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
 
 
-class RpcConfig(ExecutorConfig):
-    """The config of an `rpc` task."""
+def _grpc(name: str, service: Service, limit: int) -> Remote:
+    # gRPC takes its time to load and is not everybody's.
+    from dist_task_pipelines.executors.grpc_service import GrpcService  # noqa: PLC0415
 
-    service: str = Field(
-        min_length=1, description="The service's name, as the configuration's [services] has it."
-    )
-    method: str = Field(
-        min_length=1,
-        description='The method to call. The request is `{"method": <it>, "params": <the input>}`.',
-    )
+    return GrpcService(name, service, limit)
+
+
+PROTOCOLS: Mapping[str, Callable[[str, Service, int], Remote]] = {
+    "grpc": _grpc,
+    "http": HttpService,
+}
 
 
 class RpcExecutor(Executor[RpcConfig]):
@@ -41,7 +48,7 @@ class RpcExecutor(Executor[RpcConfig]):
     def __init__(self, participants: Participants) -> None:
         self._services = participants.services
         self._limit = participants.max_response_bytes
-        self._connections = Connections()
+        self._remotes: dict[str, Remote] = {}
 
     @classmethod
     def connect(cls, participants: Participants) -> Self:
@@ -49,43 +56,24 @@ class RpcExecutor(Executor[RpcConfig]):
         return cls(participants)
 
     async def call(self, request: Request[RpcConfig]) -> Outcome:
-        """Post the method and its params; the reply's JSON is the output."""
+        """Call the method of the service over the service's protocol."""
         name = request.config.service
         service = self._services.get(name)
         if service is None:
             return invalid_config(f"no service {name!r}; there are: {_listed(self._services)}")
-        if service.protocol not in _PROTOCOLS:
+        if service.protocol not in PROTOCOLS:
             return invalid_config(
                 f"service {name!r} has the protocol {service.protocol!r}; "
-                f"rpc tasks can speak: {_listed(_PROTOCOLS)}"
+                f"rpc tasks can speak: {_listed(PROTOCOLS)}"
             )
-        try:
-            call = rpc_call(service, request)
-        except ValueError as error:
-            return invalid_config(
-                f"the address {service.address!r} of service {name!r} {error}; "
-                "it must be like 127.0.0.1:50051"
-            )
-        return await self._connections.exchange(call, request, self._limit)
+        if name not in self._remotes:
+            self._remotes[name] = PROTOCOLS[service.protocol](name, service, self._limit)
+        return await self._remotes[name].call(request)
 
     async def close(self) -> None:
-        """Give back the connections."""
-        await self._connections.close()
-
-
-def rpc_call(service: Service, request: Request[RpcConfig]) -> HttpCall:
-    """The HTTP request that an rpc request is.
-
-    Raises:
-        ValueError: the service's address makes no URL.
-    """
-    body = dumps({"method": request.config.method, "params": request.input})
-    return HttpCall(
-        "POST",
-        http_url(f"http://{service.address}/rpc"),
-        {"Content-Type": "application/json"},
-        body.encode(),
-    )
+        """Close every service that was called."""
+        remotes, self._remotes = self._remotes, {}
+        await asyncio.gather(*(remote.close() for remote in remotes.values()))
 
 
 def _listed(names: Iterable[str]) -> str:

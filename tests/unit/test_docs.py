@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from dist_task_pipelines.assembly import open_catalog
 from dist_task_pipelines.executors import Registry
+from dist_task_pipelines.executors.grpc_status import VERDICTS
 from dist_task_pipelines.flows import resolve_definition
 from dist_task_pipelines.settings import Settings
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
 _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 _FENCE = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`([^`]+)`")
 _ROW = re.compile(r"^\| (`[^|]+`) \|", re.MULTILINE)
 
 
@@ -33,13 +35,22 @@ def flow_examples() -> Iterator[str]:
         yield from _FENCE.findall(page.read_text())
 
 
-def first_cells(page: str, heading: str | None = None) -> set[str]:
-    """The code words in the first column of a page's tables, or of one section's."""
-    text = (ROOT / "docs" / page).read_text()
-    if heading:
-        text = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    cells = _ROW.findall(text)
-    return {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
+def first_cells(page: str) -> set[str]:
+    """The code words in the first column of a page's tables."""
+    cells = _ROW.findall((ROOT / "docs" / page).read_text())
+    return {word for cell in cells for word in _CODE.findall(cell)}
+
+
+def table(page: str, heading: str, first: str) -> Iterator[list[list[str]]]:
+    """The rows of a section's table whose first column has this title.
+
+    Of each cell its code words, or the whole of it when it has none.
+    """
+    section = (ROOT / "docs" / page).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = section.split(f"\n| {first} |")[1].split("\n\n")[0].splitlines()[2:]
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+        yield [_CODE.findall(cell) or [cell] for cell in cells]
 
 
 @pytest.mark.parametrize(("page", "link"), list(links()), ids=str)
@@ -64,8 +75,21 @@ def test_a_flow_in_the_docs_is_valid(example: str, tmp_path: Path) -> None:
 def test_every_option_of_a_task_type_is_documented(task_type: str) -> None:
     fields = Registry.load().config_models()[task_type].model_fields
     options = {field.alias or name for name, field in fields.items()}
-    documented = {cell for cell in first_cells("task-types.md", task_type) if cell.isidentifier()}
-    assert documented == options
+    documented = [cell for name, *_ in table("task-types.md", task_type, "option") for cell in name]
+    assert set(documented) == options
+
+
+def test_every_grpc_status_is_documented_as_it_is_classified() -> None:
+    documented = {
+        status: (retryable, applied)
+        for statuses, (retryable,), (applied,) in table("task-types.md", "rpc", "status")
+        for status in statuses
+    }
+    words = {True: "yes", False: "no"}
+    assert documented.pop("OK") == ("success", "yes")
+    assert documented == {
+        code.name: (words[verdict.retryable], verdict.applied) for code, verdict in VERDICTS.items()
+    }
 
 
 def test_every_key_of_the_configuration_is_documented() -> None:

@@ -3,10 +3,8 @@
 import asyncio
 import gzip
 import json
-import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -491,20 +489,6 @@ def test_a_cancelled_call_is_cancelled(call: Calls, participant: Participant) ->
         return task.cancelled()
 
     assert call.run(cancelled())
-
-
-@pytest.fixture
-def full_port() -> Iterator[int]:
-    """A port that takes no more connections: its queue is full and nobody serves it."""
-    with ExitStack() as stack:
-        server = stack.enter_context(socket.socket())
-        server.bind(("127.0.0.1", 0))
-        server.listen(0)
-        for _ in range(4):
-            client = stack.enter_context(socket.socket())
-            client.setblocking(False)
-            client.connect_ex(server.getsockname())
-        yield server.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ CONFIG = {"service": "PaymentService", "method": "deduct"}
 def call(runner: asyncio.Runner, participant: Participant, closed_port: int) -> Iterator[Calls]:
     services = {
         "PaymentService": Service(f"127.0.0.1:{participant.port}"),
-        "Grpc": Service("127.0.0.1:1", protocol="grpc"),
+        "Pigeon": Service("127.0.0.1:1", protocol="pigeon"),
         "Down": Service(f"127.0.0.1:{closed_port}"),
         "Odd": Service("host:port"),
     }
@@ -81,8 +81,8 @@ def test_a_service_that_is_down(call: Calls) -> None:
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        ({"service": "X"}, "no service 'X'; there are: Down, Grpc, Odd, PaymentService"),
-        ({"service": "Grpc"}, "service 'Grpc' has the protocol 'grpc'; rpc tasks can speak: http"),
+        ({"service": "X"}, "no service 'X'; there are: Down, Odd, PaymentService, Pigeon"),
+        ({"service": "Pigeon"}, "has the protocol 'pigeon'; rpc tasks can speak: grpc, http"),
         ({"service": "Odd"}, "the address 'host:port' of service 'Odd' is not a URL"),
         ({"method": ""}, "config.method: "),
         ({"params": {}}, "config.params: "),

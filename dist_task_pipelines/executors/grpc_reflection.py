@@ -1,0 +1,146 @@
+"""What a gRPC server says of its services, through server reflection.
+
+Asked once for each service and remembered; asked again when what is remembered does not
+serve any more. Both versions of the protocol are spoken, v1 first; on the wire they differ
+by the service's name only.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc import StatusCode
+from grpc.aio import EOF, AioRpcError, Channel
+from grpc_reflection.v1alpha.reflection_pb2 import (
+    ServerReflectionRequest,
+    ServerReflectionResponse,
+)
+
+from dist_task_pipelines.executors.grpc_channel import settled
+from dist_task_pipelines.executors.grpc_methods import (
+    Method,
+    Methods,
+    UnknownMethod,
+    UnusableMethod,
+    missing_imports,
+    service_of,
+)
+from dist_task_pipelines.executors.grpc_status import Metadata
+
+_PATHS = tuple(
+    f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+    for version in ("v1", "v1alpha")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    methods: Methods
+    since: float  # of the monotonic clock
+
+
+class Reflection:
+    """The methods of one server."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._known: dict[str, _Remembered] = {}
+        self._asking = asyncio.Lock()
+        self._path = _PATHS[0]
+
+    async def find(self, name: str, max_age: float, metadata: Metadata) -> Method:
+        """The method `package.Service/Method`, as the server said at most `max_age` s ago.
+
+        Args:
+            metadata: of the call, which the server may want to see before it says anything.
+
+        Raises:
+            UnusableMethod: there is none, it streams, or the server has no reflection.
+            AioRpcError: the server could not be asked.
+        """
+        service = service_of(name)
+        async with self._asking:
+            known = self._known.get(service)
+            if known is None or time.monotonic() - known.since > max_age:
+                known = _Remembered(await self._asked(service, metadata), time.monotonic())
+                self._known[service] = known
+        return known.methods.find(name)
+
+    def forget(self, name: str) -> None:
+        """Ask again before the method is called the next time."""
+        self._known.pop(service_of(name), None)
+
+    async def _asked(self, service: str, metadata: Metadata) -> Methods:
+        await settled(self._channel)
+        try:
+            return await self._files(service, metadata)
+        except AioRpcError as error:
+            if error.code() is not StatusCode.UNIMPLEMENTED:
+                raise
+        self._path = next(path for path in _PATHS if path != self._path)
+        try:
+            return await self._files(service, metadata)
+        except AioRpcError as error:
+            if error.code() is not StatusCode.UNIMPLEMENTED:
+                raise
+        raise UnusableMethod(
+            "the server has no reflection; give the service a `descriptor_set` in the configuration"
+        )
+
+    async def _files(self, service: str, metadata: Metadata) -> Methods:
+        files: dict[str, FileDescriptorProto] = {}
+        async with self._conversation(metadata) as ask:
+            first = await ask(ServerReflectionRequest(file_containing_symbol=service))
+            if first.WhichOneof("message_response") == "error_response":
+                raise UnknownMethod(await _no_service(service, first, ask))
+            _keep(files, first)
+            while missing := missing_imports(files.values()):
+                for name in sorted(missing):
+                    _keep(files, await ask(ServerReflectionRequest(file_by_filename=name)), name)
+        return Methods.of(files.values())
+
+    @asynccontextmanager
+    async def _conversation(self, metadata: Metadata) -> AsyncIterator[Any]:
+        """A function that asks one question after the other."""
+        stream = self._channel.stream_stream(
+            self._path,
+            request_serializer=ServerReflectionRequest.SerializeToString,
+            response_deserializer=ServerReflectionResponse.FromString,
+        )(metadata=metadata, wait_for_ready=False)
+
+        async def ask(request: ServerReflectionRequest) -> ServerReflectionResponse:
+            await stream.write(request)
+            answer = await stream.read()
+            if answer is EOF:
+                raise UnusableMethod("the server's reflection ended without an answer")
+            return answer
+
+        try:
+            yield ask
+        finally:
+            stream.cancel()
+
+
+def _keep(
+    files: dict[str, FileDescriptorProto], answer: ServerReflectionResponse, name: str = ""
+) -> None:
+    """Add the files that the server gave; `name`, if it was asked for one."""
+    given: Iterable[bytes] = answer.file_descriptor_response.file_descriptor_proto
+    for each in given:
+        file = FileDescriptorProto.FromString(each)
+        files[file.name] = file
+    if name and name not in files:
+        raise UnusableMethod(
+            f"the server's reflection does not give {name}, which its files import"
+        )
+
+
+async def _no_service(service: str, answer: ServerReflectionResponse, ask: Any) -> str:
+    listed = await ask(ServerReflectionRequest(list_services=""))
+    names = [each.name for each in listed.list_services_response.service]
+    known = ", ".join(sorted(names)) or "none"
+    return f"there is no service {service!r}; the server's reflection tells of: {known}"
