@@ -12,10 +12,10 @@ from rich.text import Text
 
 from dist_task_pipelines.ledger.records import (
     ExceptionRecord,
-    FlowRecord,
+    FlowSummary,
     LogRecord,
     TaskRecord,
-    TransactionRecord,
+    TransactionSummary,
 )
 
 out = Console()
@@ -46,17 +46,16 @@ def print_error(error: Exception) -> None:
     err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
 
 
-def flows_table(flows: Sequence[FlowRecord]) -> Table:
+def flows_table(flows: Sequence[FlowSummary]) -> Table:
     """Flow versions."""
-    table = _table("flow id", "active", "tasks", "created", "description", cut="description")
+    table = _table("flow id", "active", "created", "description", cut="description")
     for flow in flows:
-        tasks = str(len(flow.definition["tasks"]))
         active = "yes" if flow.is_active else "no"
-        table.add_row(_text(flow.id), active, tasks, _time(flow.created_at), flow.description)
+        table.add_row(_text(flow.id), active, _time(flow.created_at), flow.description)
     return table
 
 
-def transactions_table(transactions: Sequence[TransactionRecord]) -> Table:
+def transactions_table(transactions: Sequence[TransactionSummary]) -> Table:
     """Transactions, one a line."""
     table = _table("transaction", "flow", "status", "health", "created", "error", cut="error")
     for each in transactions:

@@ -55,6 +55,10 @@ Time = Annotated[
 T = TypeVar("T")
 
 
+def _absent(value: object) -> bool:
+    return value is None
+
+
 class Request(BaseModel):
     """A request's body: unknown fields and wrong types are refused."""
 
@@ -159,7 +163,9 @@ class FlowVersion(Answer):
     description: str
     flow_type: str
     definition: JsonObject | None = Field(
-        None, description="with the task definitions it uses; absent in lists"
+        None,
+        exclude_if=_absent,
+        description="with the task definitions it uses; absent in lists",
     )
     is_active: bool = Field(description="whether it takes new transactions")
     created_at: Time
@@ -198,10 +204,8 @@ class Submit(Request):
     )
 
     instance_id: str = Field(
-        min_length=1,
-        max_length=128,
-        description="the idempotency key: an id stands for one request; no white space at either "
-        "end, no control characters",
+        description="the idempotency key, an id stands for one request: 1 to 128 characters, no "
+        "white space at either end, no control characters"
     )
     flow_id: str = Field(description="a flow id, or a flow's name for its newest active version")
     params: JsonObject | None = Field(None, description="by task id, or by task name")
@@ -271,14 +275,18 @@ class Transaction(Answer):
     flow_id: str = Field(examples=[FLOW_ID])
     status: TransactionStatus
     health: Health
-    params: JsonObject | None = Field(None, description="as sent; absent in lists")
+    params: JsonObject | None = Field(
+        None, exclude_if=_absent, description="as sent; absent in lists"
+    )
     run_id: str | None = Field(description="the Dagster run that carried it last")
     run_url: str | None = Field(description="that run's page", examples=[f"/runs/{RUN_ID}"])
     error_message: str | None
     created_at: Time
     started_at: Time | None
     completed_at: Time | None
-    tasks: list[TaskView] | None = Field(None, description="in the flow's order; absent in lists")
+    tasks: list[TaskView] | None = Field(
+        None, exclude_if=_absent, description="in the flow's order; absent in lists"
+    )
 
 
 class LogEntry(Answer):

@@ -216,6 +216,9 @@ class ParticipantDatabase(Section):
 class LimitSettings(Section):
     """What is refused, or not kept, because of its size."""
 
+    max_body_bytes: int = Field(
+        1_048_576, ge=1_024, le=67_108_864, description="bytes of one request's body"
+    )
     max_params_bytes: int = Field(
         1_048_576, ge=1_024, le=16_777_216, description="bytes of one transaction's parameters"
     )

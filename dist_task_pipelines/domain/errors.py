@@ -6,7 +6,10 @@
     │   ├── InvalidTaskDefinition
     │   ├── InvalidParams
     │   ├── InvalidJson
+    │   ├── InvalidRequest
     │   └── InvalidConfiguration
+    ├── TooLarge                  what was sent is larger than is taken
+    ├── WrongMediaType            what was sent is not said to be JSON
     ├── NotFound                  nothing has that id
     ├── NotAllowed                the thing is not in a state that allows it
     ├── Conflict                  somebody or something else came first
@@ -78,10 +81,24 @@ class InvalidJson(InvalidInput):
     subject = "JSON"
 
 
+class InvalidRequest(InvalidInput):
+    """A request's body or query does not fit the call."""
+
+    subject = "request"
+
+
 class InvalidConfiguration(InvalidInput):
     """The configuration file or an override has a wrong key or value."""
 
     subject = "configuration"
+
+
+class TooLarge(DistTaskError):
+    """What was sent is larger than is taken."""
+
+
+class WrongMediaType(DistTaskError):
+    """What was sent is not said to be JSON."""
 
 
 class NotFound(DistTaskError):

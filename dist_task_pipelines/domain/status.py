@@ -95,4 +95,5 @@ class OperatorActionKind(StrEnum):
     APPLY = "apply"  # a flow version was made
     ACTIVATE = "activate"
     DEACTIVATE = "deactivate"
+    DELETE = "delete"
     STOP = "stop"

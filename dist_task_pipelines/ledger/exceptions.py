@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -17,7 +17,8 @@ from dist_task_pipelines.domain.status import GrantedBy, RetryStrategy
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.bulk import insert_rows, update_rows
 from dist_task_pipelines.ledger.database import Database, reads
-from dist_task_pipelines.ledger.records import ExceptionRecord
+from dist_task_pipelines.ledger.listing import Condition, Total, count, newest_keys
+from dist_task_pipelines.ledger.records import ExceptionFilter, ExceptionRecord
 from dist_task_pipelines.ledger.types import AnyRow, is_key
 
 _exception = tables.exception.c
@@ -57,24 +58,27 @@ class ExceptionStore:
         self,
         connection: Connection,
         *,
-        handled: bool | None = None,
-        flow_id: str | None = None,
-        transaction_id: str | None = None,
         before: int | None = None,
+        offset: int = 0,
         limit: int = 100,
+        **filters: Unpack[ExceptionFilter],
     ) -> list[ExceptionRecord]:
         """Newest first, at most `limit`; `before` is the last id of the page before."""
-        query = _with_transaction()
-        if handled is not None:
-            query = query.where(_exception.handled == handled)
-        if flow_id is not None:
-            query = query.where(_exception.flow_id == flow_id)
-        if transaction_id is not None:
-            query = query.where(tables.transaction.c.id == transaction_id)
-        if before is not None:
-            query = query.where(_exception.id < before)
-        rows = connection.execute(query.order_by(_exception.id.desc()).limit(limit))
-        return [_record(row) for row in rows]
+        keys = newest_keys(
+            connection,
+            _exception.id,
+            _variants(connection, filters),
+            before=before,
+            offset=offset,
+            limit=limit,
+        )
+        query = _with_transaction().where(_exception.id.in_(keys)).order_by(_exception.id.desc())
+        return [_record(row) for row in connection.execute(query)]
+
+    @reads
+    def count(self, connection: Connection, most: int, **filters: Unpack[ExceptionFilter]) -> Total:
+        """How many there are, counted up to `most`."""
+        return count(connection, _exception.id, _variants(connection, filters), most)
 
     @reads
     def open_ids(
@@ -187,6 +191,23 @@ def _new_row(
 
 def _by_policy(failure: Failure) -> int:
     return int(failure.grant is not None and failure.grant.by is GrantedBy.POLICY)
+
+
+def _variants(connection: Connection, filters: ExceptionFilter) -> list[list[Condition]]:
+    """What the filter asks for, as conditions that an index answers in its order."""
+    columns = {
+        "flow_id": _exception.flow_id,
+        "task_name": _exception.task_name,
+        "fingerprint": _exception.fingerprint,
+    }
+    asked = {name: value for name, value in filters.items() if value is not None}
+    conditions = [column == asked[name] for name, column in columns.items() if name in asked]
+    if "transaction_id" in asked:
+        owner = tables.transaction.c
+        seq = connection.scalar(sa.select(owner.seq).where(owner.id == asked["transaction_id"]))
+        conditions.append(_exception.seq == (seq or 0))
+    handled = [asked["handled"]] if "handled" in asked else [False, True]
+    return [[*conditions, _exception.handled == each] for each in handled]
 
 
 def _with_transaction() -> sa.Select[Any]:

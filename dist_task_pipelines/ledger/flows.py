@@ -18,13 +18,17 @@ from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.audit import audit_row
 from dist_task_pipelines.ledger.bulk import insert_rows
 from dist_task_pipelines.ledger.database import Database, Raced, reads, writes
-from dist_task_pipelines.ledger.records import FlowRecord
+from dist_task_pipelines.ledger.listing import Condition, Total, count
+from dist_task_pipelines.ledger.records import FlowRecord, FlowSummary
 from dist_task_pipelines.ledger.types import AnyRow, is_storable
 
 _flow = tables.flow.c
+_NOT_IN_LISTS = ("definition", "definition_hash", "deleted_at")
+_SUMMARY = [column for column in _flow if column.name not in _NOT_IN_LISTS]
 
+UNSETTLED = (TransactionStatus.PENDING, TransactionStatus.RUNNING)
 # A failed transaction may be retried, and its run re-executed.
-MAY_GO_ON = (TransactionStatus.PENDING, TransactionStatus.RUNNING, TransactionStatus.FAILED)
+MAY_GO_ON = (*UNSETTLED, TransactionStatus.FAILED)
 
 
 class FlowStore:
@@ -53,7 +57,7 @@ class FlowStore:
         """Store a validated definition as the next version of the flow `name`.
 
         A definition identical to the newest version's makes no new version; that version is
-        given back, active.
+        given back, active, with this description and type.
 
         Raises:
             Conflict: another flow's name differs only in '-' and '_'.
@@ -61,6 +65,7 @@ class FlowStore:
         newest = self._newest(connection, name)
         digest = json.digest(definition)
         if newest and newest.definition_hash == digest and newest.deleted_at is None:
+            self._describe(connection, newest, description, flow_type, user)
             self._switch(connection, newest.id, True, user)
             return self._get(connection, newest.id)
         identifier = flow_id(name, newest.version + 1 if newest else 1)
@@ -120,16 +125,40 @@ class FlowStore:
 
     @reads
     def page(
-        self, connection: Connection, *, name: str | None = None, is_active: bool | None = None
-    ) -> list[FlowRecord]:
-        """All versions, by name and newest version first."""
-        query = sa.select(tables.flow).where(_flow.deleted_at.is_(None))
-        if name is not None:
-            query = query.where(_flow.name == name)
-        if is_active is not None:
-            query = query.where(_flow.is_active.is_(is_active))
-        rows = connection.execute(query.order_by(_flow.name, _flow.version.desc()))
-        return [_record(row) for row in rows]
+        self,
+        connection: Connection,
+        *,
+        name: str | None = None,
+        is_active: bool | None = None,
+        after: tuple[str, int] | None = None,
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> list[FlowSummary]:
+        """The versions, by name and newest version first, all unless there is a limit.
+
+        Args:
+            after: name and version of the last one of the page before.
+        """
+        query = sa.select(*_SUMMARY).where(*_conditions(name, is_active))
+        if after is not None:
+            same_name = sa.and_(_flow.name == after[0], _flow.version < after[1])
+            query = query.where(sa.or_(_flow.name > after[0], same_name))
+        rows = connection.execute(
+            query.order_by(_flow.name, _flow.version.desc()).offset(offset).limit(limit)
+        )
+        return [_summary(row) for row in rows]
+
+    @reads
+    def count(
+        self,
+        connection: Connection,
+        most: int,
+        *,
+        name: str | None = None,
+        is_active: bool | None = None,
+    ) -> Total:
+        """How many versions there are, counted up to `most`."""
+        return count(connection, _flow.id, [_conditions(name, is_active)], most)
 
     @writes
     def set_active(
@@ -144,18 +173,45 @@ class FlowStore:
         self._switch(connection, identifier, active, user)
         return self._get(connection, identifier)
 
+    @writes
+    def delete(self, connection: Connection, identifier: str, *, user: str = "") -> None:
+        """Offer a version no longer; its transactions and their records stay.
+
+        Raises:
+            NotFound: nothing has that id, or it was deleted.
+            Conflict: some of its transactions have not settled.
+        """
+        record = self._get(connection, identifier)
+        if _has_any(connection, identifier, UNSETTLED):
+            raise Conflict(
+                f"flow {identifier!r} has transactions that have not settled; deactivate it and "
+                "wait for them, or cancel them"
+            )
+        now = self.database.clock.now()
+        connection.execute(
+            sa.update(tables.flow)
+            .where(_flow.id == identifier)
+            .values(is_active=False, deleted_at=now, updated_at=now, updated_user=user)
+        )
+        before = {"is_active": record.is_active}
+        _audit(connection, user, OperatorActionKind.DELETE, identifier, before=before, now=now)
+
     @reads
     def in_use(self, connection: Connection) -> list[FlowRecord]:
         """The versions that need a job: active ones, and those whose transactions may go on."""
         rows = connection.execute(sa.select(tables.flow).order_by(_flow.id)).all()
-        return [_record(row) for row in rows if row.is_active or _may_go_on(connection, row.id)]
+        return [
+            _record(row) for row in rows if row.is_active or _has_any(connection, row.id, MAY_GO_ON)
+        ]
 
     @reads
     def revision(self, connection: Connection) -> str:
         """A text that changes whenever `in_use` does, or a version is created or switched."""
         query = sa.select(_flow.id, _flow.is_active, _flow.updated_at).order_by(_flow.id)
         rows = connection.execute(query).all()
-        in_use = [row.id for row in rows if row.is_active or _may_go_on(connection, row.id)]
+        in_use = [
+            row.id for row in rows if row.is_active or _has_any(connection, row.id, MAY_GO_ON)
+        ]
         newest = max((row.updated_at for row in rows), default=None)
         return f"{newest}: {' '.join(in_use)}"
 
@@ -189,6 +245,25 @@ class FlowStore:
                 f"would be the job {identifier!r}; choose another name"
             )
 
+    def _describe(
+        self, connection: Connection, row: AnyRow, description: str, flow_type: str, user: str
+    ) -> None:
+        before = {"description": row.description, "flow_type": row.flow_type}
+        after = {"description": description, "flow_type": flow_type}
+        if after == before:
+            return
+        now = self.database.clock.now()
+        connection.execute(
+            sa.update(tables.flow)
+            .where(_flow.id == row.id)
+            .values(**after, updated_at=now, updated_user=user)
+        )
+        target = f"flow:{row.id}"
+        action = audit_row(
+            user, OperatorActionKind.APPLY, target, "", before=before, after=after, now=now
+        )
+        insert_rows(connection, tables.operator_action, [action])
+
     def _switch(self, connection: Connection, identifier: str, active: bool, user: str) -> None:
         now = self.database.clock.now()
         switched = connection.execute(
@@ -211,31 +286,55 @@ def _audit(
     before: JsonObject,
     now: datetime,
 ) -> None:
-    after: JsonObject = {"is_active": kind is not OperatorActionKind.DEACTIVATE}
+    off = (OperatorActionKind.DEACTIVATE, OperatorActionKind.DELETE)
+    after: JsonObject = {"is_active": kind not in off}
     row = audit_row(user, kind, f"flow:{identifier}", "", before=before, after=after, now=now)
     insert_rows(connection, tables.operator_action, [row])
 
 
-def _may_go_on(connection: Connection, identifier: str) -> bool:
+def _is_in_use(connection: Connection, row: AnyRow) -> bool:
+    return row.is_active or _has_any(connection, row.id, MAY_GO_ON)
+
+
+def _has_any(
+    connection: Connection, identifier: str, statuses: Sequence[TransactionStatus]
+) -> bool:
+    """Whether the flow has a transaction with one of these statuses."""
     column = tables.transaction.c
     queries: Sequence[Any] = [
         sa.select(column.seq).where(column.status == status, column.flow_id == identifier).limit(1)
-        for status in MAY_GO_ON
+        for status in statuses
     ]
     return any(connection.scalar(query) is not None for query in queries)
 
 
+def _conditions(name: str | None, is_active: bool | None) -> list[Condition]:
+    conditions: list[Condition] = [_flow.deleted_at.is_(None)]
+    if name is not None:
+        conditions.append(_flow.name == name)
+    if is_active is not None:
+        conditions.append(_flow.is_active.is_(is_active))
+    return conditions
+
+
+def _summary(row: AnyRow) -> FlowSummary:
+    return FlowSummary(**_shared(row))
+
+
 def _record(row: AnyRow) -> FlowRecord:
-    return FlowRecord(
-        id=row.id,
-        name=row.name,
-        version=row.version,
-        description=row.description,
-        flow_type=row.flow_type,
-        definition=row.definition,
-        is_active=row.is_active,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        create_user=row.create_user,
-        updated_user=row.updated_user,
-    )
+    return FlowRecord(**_shared(row), definition=row.definition)
+
+
+def _shared(row: AnyRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "version": row.version,
+        "description": row.description,
+        "flow_type": row.flow_type,
+        "is_active": row.is_active,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        "create_user": row.create_user,
+        "updated_user": row.updated_user,
+    }

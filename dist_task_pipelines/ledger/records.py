@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import TypedDict
 
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome
@@ -18,20 +19,26 @@ from dist_task_pipelines.domain.status import (
 
 
 @dataclass(frozen=True, slots=True)
-class FlowRecord:
-    """One version of a flow, as stored."""
+class FlowSummary:
+    """One version of a flow, as lists give it."""
 
     id: str
     name: str
     version: int
     description: str
     flow_type: str
-    definition: JsonObject
     is_active: bool
     created_at: datetime
     updated_at: datetime
     create_user: str
     updated_user: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRecord(FlowSummary):
+    """One version of a flow, as stored."""
+
+    definition: JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +60,14 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
-class TransactionRecord:
-    """One transaction."""
+class TransactionSummary:
+    """One transaction as lists give it."""
 
     seq: int
     id: str
     flow_id: str
     status: TransactionStatus
     health: Health
-    params: JsonObject
-    request_hash: str
     batch_id: int | None
     run_id: str | None
     next_due_at: datetime | None
@@ -73,6 +78,24 @@ class TransactionRecord:
     updated_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionRecord(TransactionSummary):
+    """One transaction with all that its caller sent."""
+
+    params: JsonObject
+    request_hash: str
+
+
+class TransactionFilter(TypedDict, total=False):
+    """Which transactions a list holds; what is absent or None does not restrict it."""
+
+    status: TransactionStatus | None
+    health: Health | None
+    flow_id: str | None
+    since: datetime | None  # created then or later
+    until: datetime | None  # created before
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +155,16 @@ class ExceptionRecord:
     handled_at: datetime | None
     handled_remark: str | None
     occurred_at: datetime
+
+
+class ExceptionFilter(TypedDict, total=False):
+    """Which exceptions a list holds; what is absent or None does not restrict it."""
+
+    handled: bool | None
+    flow_id: str | None
+    task_name: str | None
+    fingerprint: str | None
+    transaction_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

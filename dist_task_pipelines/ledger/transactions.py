@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -21,11 +21,20 @@ from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.bulk import insert_rows
 from dist_task_pipelines.ledger.database import Database, Raced, reads, writes
 from dist_task_pipelines.ledger.flows import FlowStore
+from dist_task_pipelines.ledger.listing import (
+    Condition,
+    Total,
+    count,
+    created_within,
+    newest_keys,
+)
 from dist_task_pipelines.ledger.records import (
     LogRecord,
     Submission,
     TaskRecord,
+    TransactionFilter,
     TransactionRecord,
+    TransactionSummary,
 )
 from dist_task_pipelines.ledger.settling import log_row
 from dist_task_pipelines.ledger.task_rows import state_of
@@ -34,6 +43,9 @@ from dist_task_pipelines.ledger.types import AnyRow, is_storable
 _transaction = tables.transaction.c
 _task = tables.task.c
 _log = tables.log.c
+
+_NOT_IN_LISTS = ("params", "params_bytes", "request_hash")
+_SUMMARY = [column for column in _transaction if column.name not in _NOT_IN_LISTS]
 
 
 class TransactionStore:
@@ -97,21 +109,31 @@ class TransactionStore:
         self,
         connection: Connection,
         *,
-        status: TransactionStatus | None = None,
-        flow_id: str | None = None,
         before: int | None = None,
+        offset: int = 0,
         limit: int = 100,
-    ) -> list[TransactionRecord]:
+        **filters: Unpack[TransactionFilter],
+    ) -> list[TransactionSummary]:
         """Newest first, at most `limit`; `before` is the last seq of the page before."""
-        query = sa.select(tables.transaction)
-        if status is not None:
-            query = query.where(_transaction.status == status)
-        if flow_id is not None:
-            query = query.where(_transaction.flow_id == flow_id)
-        if before is not None:
-            query = query.where(_transaction.seq < before)
-        rows = connection.execute(query.order_by(_transaction.seq.desc()).limit(limit))
-        return [_record(row) for row in rows]
+        keys = newest_keys(
+            connection,
+            _transaction.seq,
+            _variants(connection, filters),
+            before=before,
+            offset=offset,
+            limit=limit,
+        )
+        query = sa.select(*_SUMMARY).where(_transaction.seq.in_(keys))
+        return [
+            _summary(row) for row in connection.execute(query.order_by(_transaction.seq.desc()))
+        ]
+
+    @reads
+    def count(
+        self, connection: Connection, most: int, **filters: Unpack[TransactionFilter]
+    ) -> Total:
+        """How many there are, counted up to `most`."""
+        return count(connection, _transaction.seq, _variants(connection, filters), most)
 
     @reads
     def tasks(self, connection: Connection, identifier: str) -> list[TaskRecord]:
@@ -155,6 +177,19 @@ def _by_ids(connection: Connection, ids: Sequence[str]) -> dict[str, AnyRow]:
     return {row.id: row for row in rows}
 
 
+def _variants(connection: Connection, filters: TransactionFilter) -> list[list[Condition]]:
+    """What the filter asks for, as conditions that an index answers in its order."""
+    conditions = created_within(connection, filters.get("since"), filters.get("until"))
+    if health := filters.get("health"):
+        conditions.append(_transaction.health == health)
+    status, flow_id = filters.get("status"), filters.get("flow_id")
+    if flow_id is None:
+        return [[*conditions, _transaction.status == status] if status else conditions]
+    conditions.append(_transaction.flow_id == flow_id)
+    statuses = [status] if status else list(TransactionStatus)
+    return [[*conditions, _transaction.status == each] for each in statuses]
+
+
 def _new_row(submission: Submission, now: datetime) -> dict[str, Any]:
     return {
         "id": submission.id,
@@ -172,26 +207,32 @@ def _new_row(submission: Submission, now: datetime) -> dict[str, Any]:
     }
 
 
+def _summary(row: AnyRow) -> TransactionSummary:
+    return TransactionSummary(**_shared(row))
+
+
 def _record(row: AnyRow) -> TransactionRecord:
-    return TransactionRecord(
-        seq=row.seq,
-        id=row.id,
-        flow_id=row.flow_id,
-        status=TransactionStatus(row.status),
-        health=Health(row.health),
-        params=row.params,
-        request_hash=row.request_hash,
-        batch_id=row.batch_id,
-        run_id=row.run_id,
-        next_due_at=row.next_due_at,
-        lease_losses=row.lease_losses,
-        cancel_requested=row.cancel_requested,
-        error_message=row.error_message,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        started_at=row.started_at,
-        completed_at=row.completed_at,
-    )
+    return TransactionRecord(**_shared(row), params=row.params, request_hash=row.request_hash)
+
+
+def _shared(row: AnyRow) -> dict[str, Any]:
+    return {
+        "seq": row.seq,
+        "id": row.id,
+        "flow_id": row.flow_id,
+        "status": TransactionStatus(row.status),
+        "health": Health(row.health),
+        "batch_id": row.batch_id,
+        "run_id": row.run_id,
+        "next_due_at": row.next_due_at,
+        "lease_losses": row.lease_losses,
+        "cancel_requested": row.cancel_requested,
+        "error_message": row.error_message,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        "started_at": row.started_at,
+        "completed_at": row.completed_at,
+    }
 
 
 def _task_record(row: AnyRow) -> TaskRecord:

@@ -1,7 +1,7 @@
 """Everything on one machine: what `dist-task up` starts, watches and ends.
 
-Three processes of their own: the code server, Dagster's webserver and Dagster's daemon. All
-that they write lies under the home folder.
+Three processes of their own: the code server, the server of REST and the Dagster UI, and
+Dagster's daemon. All that they write lies under the home folder.
 """
 
 import os
@@ -87,13 +87,12 @@ def _plan(settings: Settings) -> list[ManagedProcess]:
         *("--python-file", str(definitions), "--location-name", LOCATION),
         *("--version-of", "dist_task_pipelines.orchestration.flow_job:flows_revision"),
     ]
-    webserver = [
-        *("-m", "dagster_webserver", "--workspace", str(workspace)),
-        *("--host", settings.app.host, "--port", str(settings.app.port)),
-        *("--uvicorn-log-level", "warning"),
+    server = [
+        *("-m", "dist_task_pipelines.orchestration.server", "--workspace", str(workspace)),
+        *("--port", str(settings.app.port)),
     ]
     daemon = ["-m", "dagster._daemon", "run", "--workspace", str(workspace)]
-    commands = {"code server": code_server, "webserver": webserver, "daemon": daemon}
+    commands = {"code server": code_server, "server": server, "daemon": daemon}
     logs = settings.home / "logs"
     return [
         ManagedProcess(name, [sys.executable, *arguments], environment, logs)

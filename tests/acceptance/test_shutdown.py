@@ -24,7 +24,7 @@ SLOW = 28  # more than that
 
 PARTS = (
     "dist_task_pipelines.orchestration.code_server",
-    "dagster_webserver",
+    "dist_task_pipelines.orchestration.server",
     "dagster._daemon",
 )
 

@@ -19,8 +19,8 @@ def apply(
 
 
 def servers(platform: Platform) -> set[int]:
-    """The pids of the code server, the webserver and the daemon."""
-    words = ("code_server", "dagster_webserver", "dagster._daemon")
+    """The pids of the code server, the server and the daemon."""
+    words = ("code_server", "server", "dagster._daemon")
     found = {
         pid
         for pid, command in marked_processes(platform.mark).items()

@@ -26,6 +26,7 @@ from dist_task_pipelines.orchestration.code_server import PRELOADED_MODULES
 
 EXECUTOR = "dist_task_pipelines/orchestration/step_executor.py"
 SERVER = "dist_task_pipelines/orchestration/code_server.py"
+ONE_PORT = "dist_task_pipelines/orchestration/server.py"
 PLATFORM = "dist_task_pipelines/orchestration/platform.py"
 
 
@@ -161,6 +162,27 @@ CALLEES = [
         Callee("dagster._grpc.__generated__.dagster_api_pb2", name, (), SERVER)
         for name in ("Empty", "ReloadCodeReply", "ReloadCodeRequest")
     ),
+    Callee(
+        "dagster_webserver.app",
+        "create_app_from_workspace_process_context",
+        ("workspace_process_context",),
+        ONE_PORT,
+    ),
+    Callee(
+        "dagster._core.workspace.context",
+        "WorkspaceProcessContext",
+        ("instance", "version", "workspace_load_target"),
+        ONE_PORT,
+    ),
+    Callee("dagster._core.workspace.load_target", "WorkspaceFileTarget", ("paths",), ONE_PORT),
+    Callee(
+        "dagster._daemon.controller",
+        "get_daemon_statuses",
+        ("instance", "daemon_types", "ignore_errors"),
+        ONE_PORT,
+    ),
+    Callee("dagster", "DagsterInstance.get_required_daemon_types", (), ONE_PORT),
+    Callee("dagster", "DagsterInstance.optimize_for_webserver", (), ONE_PORT),
 ]
 
 
@@ -185,7 +207,7 @@ def test_it_is_there_and_takes_the_parameters(callee: Callee) -> None:
         assert not missing, broken(f"{callee} has no {sorted(missing)}", callee.used_by)
 
 
-@pytest.mark.parametrize("module", ["dagster._daemon.__main__", "dagster_webserver.__main__"])
+@pytest.mark.parametrize("module", ["dagster._daemon.__main__"])
 def test_it_can_be_run_as_a_module(module: str) -> None:
     assert find_spec(module), broken(f"there is no {module}", PLATFORM)
 

@@ -1,0 +1,5 @@
+"""Statistics."""
+
+from fastapi import APIRouter
+
+router = APIRouter(prefix="/api/v1/stats", tags=["statistics"])

@@ -1,0 +1,144 @@
+"""The server: REST and the Dagster UI on one port.
+
+    python -m dist_task_pipelines.orchestration.server --workspace workspace.yaml --port 3000
+
+The settings come by environment, and with them Dagster's home. On SIGTERM it stops listening,
+answers what it has begun, and ends.
+"""
+
+import argparse
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+from dagster import DagsterInstance
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._daemon.controller import get_daemon_statuses
+from dagster_webserver.app import create_app_from_workspace_process_context
+from dagster_webserver.version import __version__
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dist_task_pipelines.api.app import create_app, owns
+from dist_task_pipelines.api.platform import Platform
+from dist_task_pipelines.assembly import open_ledger
+from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.schemas import PartHealth
+from dist_task_pipelines.settings import Settings
+
+STOP_PATIENCE = 5  # seconds for what is under way when the server ends
+STATEMENT_TIMEOUT = 15_000  # milliseconds, of the UI's queries; as dagster-webserver
+POOL_RECYCLE = 3600  # seconds
+MAX_OVERFLOW = 20  # connections
+
+
+class OnePort:
+    """Hands each request to the API or to the UI."""
+
+    def __init__(self, api: ASGIApp, ui: ASGIApp) -> None:
+        self._api = api
+        self._ui = ui
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or one WebSocket of the UI."""
+        is_apis = scope["type"] == "http" and owns(scope["path"])
+        await (self._api if is_apis else self._ui)(scope, receive, send)
+
+
+def run(settings: Settings, workspace: str) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        LedgerUnavailable: the ledger cannot be opened.
+    """
+    ledger = open_ledger(settings)
+    try:
+        with _dagster(workspace) as context, _platform(ledger, settings, context) as platform:
+            app = OnePort(create_app(platform), create_app_from_workspace_process_context(context))
+            _serve(app, settings)
+    finally:
+        ledger.close()
+
+
+@contextmanager
+def _dagster(workspace: str) -> Iterator[WorkspaceProcessContext]:
+    with DagsterInstance.get() as instance:
+        instance.optimize_for_webserver(STATEMENT_TIMEOUT, POOL_RECYCLE, MAX_OVERFLOW)
+        target = WorkspaceFileTarget(paths=[workspace])
+        with WorkspaceProcessContext(
+            instance, version=__version__, workspace_load_target=target
+        ) as context:
+            yield context
+
+
+@contextmanager
+def _platform(
+    ledger: Ledger, settings: Settings, context: WorkspaceProcessContext
+) -> Iterator[Platform]:
+    platform = Platform(ledger, settings, daemon=daemon_probe(context.instance))
+    try:
+        yield platform
+    finally:
+        platform.close()
+
+
+def daemon_probe(instance: DagsterInstance) -> Callable[[], PartHealth]:
+    """Tells by its heartbeats how Dagster's daemon does."""
+
+    def look() -> PartHealth:
+        statuses = get_daemon_statuses(
+            instance, instance.get_required_daemon_types(), ignore_errors=True
+        )
+        silent = sorted(name for name, status in statuses.items() if not status.healthy)
+        message = f"no heartbeat of {', '.join(silent)}" if silent else ""
+        return PartHealth(ok=not silent, message=message)
+
+    return look
+
+
+def _serve(app: ASGIApp, settings: Settings) -> None:
+    config = uvicorn.Config(
+        app,
+        host=settings.app.host,
+        port=settings.app.port,
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_PATIENCE,
+    )
+    with _signals_outlived():
+        uvicorn.Server(config).run()
+
+
+@contextmanager
+def _signals_outlived() -> Iterator[None]:
+    """In the block SIGINT and SIGTERM do nothing by themselves.
+
+    uvicorn handles them, and raises them once more when it has ended.
+    """
+
+    def ignore(_number: int, _frame: FrameType | None) -> None:
+        return
+
+    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """Serve with the settings of the environment."""
+    parser = argparse.ArgumentParser(prog="server", description=__doc__)
+    parser.add_argument("--workspace", required=True, help="Dagster's workspace file")
+    parser.add_argument("--port", required=True, type=int)
+    arguments = parser.parse_args()
+    run(Settings.from_environment().with_port(arguments.port), arguments.workspace)
+
+
+if __name__ == "__main__":
+    main()
