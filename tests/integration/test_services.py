@@ -1,6 +1,8 @@
 """The servers of the test suite: they really start, really end, and say why when they cannot."""
 
 import os
+import re
+import secrets
 import select
 import signal
 import socket
@@ -18,14 +20,15 @@ from sqlalchemy.pool import NullPool
 from tests.services import ServiceUnavailable, apt
 from tests.services.catalog import SERVERS
 from tests.services.mysql import URL_VARIABLE, mysql_server
+from tests.services.platform import MARK, is_listening, listening_ports, marked_processes
 from tests.services.process import default_cache_dir
 
 ROOT = Path(__file__).parents[2]
 NOBODY_LISTENS = "mysql+pymysql://root@127.0.0.1:1/"
-DATA_FOLDERS = {
-    "mysql": "SELECT @@datadir",
-    "mariadb": "SELECT @@datadir",
-    "postgresql": "SHOW data_directory",
+LOOPBACK = {
+    "0100007F",  # 127.0.0.1
+    "0000000000000000FFFF00000100007F",  # ::ffff:127.0.0.1
+    "00000000000000000000000001000000",  # ::1
 }
 
 
@@ -56,29 +59,43 @@ def temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> str:
+    """By which the processes are found that come of this test."""
+    mark = secrets.token_hex(8)
+    monkeypatch.setenv(MARK, mark)
+    return mark
+
+
 @pytest.mark.usefixtures("own_server")
-@pytest.mark.parametrize("name", ["mysql", "mariadb", "postgresql"])
-def test_a_server_starts_and_is_gone_with_its_data_when_the_block_ends(
-    name: str, temporary_folder: Path
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_is_on_loopback_and_gone_with_its_data_when_the_block_ends(
+    name: str, mark: str, temporary_folder: Path
 ) -> None:
     with SERVERS[name](default_cache_dir()) as addresses:
-        (url,) = addresses.values()
-        assert Path(answer(url, DATA_FOLDERS[name]))
-        is_mariadb = "MariaDB" in answer(url, "SELECT VERSION()")
-        assert is_mariadb or name != "mariadb"
-        assert listens(url)
-    assert not listens(url)
+        named = {int(port) for text in addresses.values() for port in re.findall(r":(\d+)", text)}
+        ports = named | listening_ports(marked_processes(mark))
+        assert all(is_listening(port) for port in named)
+        assert {address for port in ports for address in bound(port)} <= LOOPBACK
+    assert marked_processes(mark) == {}
+    assert not any(is_listening(port) for port in ports)
     assert list(temporary_folder.iterdir()) == []
+
+
+def bound(port: int) -> Iterator[str]:
+    """The addresses on which somebody listens on the port, as the kernel writes them."""
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            address, _, digits = line.split()[1].rpartition(":")
+            if line.split()[3] == "0A" and int(digits, 16) == port:
+                yield address
 
 
 @pytest.mark.usefixtures("own_server")
-def test_redis_starts_empty_and_is_gone_when_the_block_ends(temporary_folder: Path) -> None:
-    with SERVERS["redis"](default_cache_dir()) as addresses:
-        (url,) = addresses.values()
-        with redis.Redis.from_url(url) as client:
-            assert client.dbsize() == 0
-    assert not listens(url)
-    assert list(temporary_folder.iterdir()) == []
+def test_mariadb_is_mariadb_and_redis_is_empty(mariadb_url: str, redis_url: str) -> None:
+    assert "MariaDB" in answer(mariadb_url, "SELECT VERSION()")
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.dbsize() == 0
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,8 @@ from tests.services.mysql import mariadb_server, mysql_server
 from tests.services.postgresql import postgresql_server
 from tests.services.process import default_cache_dir
 from tests.services.redis import redis_server
+from tests.services.rocketmq import OwnRocketMQ, RocketMQServer, own_rocketmq, rocketmq_server
+from tests.services.rocketmq_topics import Keys
 
 Server = TypeVar("Server")
 Start = Callable[[Path], AbstractContextManager[Server]]
@@ -49,6 +52,19 @@ def postgresql_url(request: pytest.FixtureRequest) -> Iterator[str]:
 def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a Redis server's first database. Who leaves something behind clears it up."""
     yield from _served(request, "Redis", redis_server)
+
+
+@pytest.fixture(scope="session")
+def rocketmq(request: pytest.FixtureRequest) -> Iterator[RocketMQServer]:
+    """A RocketMQ 5 with its proxy; a test makes the topics it needs, under names of its own."""
+    yield from _served(request, "RocketMQ", rocketmq_server)
+
+
+@pytest.fixture(scope="session")
+def strict_rocketmq(request: pytest.FixtureRequest) -> Iterator[OwnRocketMQ]:
+    """A RocketMQ that wants keys, and that a test may kill if it starts it again."""
+    start = partial(own_rocketmq, keys=Keys("tester", "test-secret"))
+    yield from _served(request, "RocketMQ", start)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -133,6 +134,24 @@ def found(*names: str, folders: Sequence[str] = ()) -> Path:
     if not program:
         raise ServiceUnavailable(f"no {' or '.join(names)} on the path")
     return Path(program).resolve()
+
+
+@contextmanager
+def complete_or_not(target: Path) -> Iterator[Path]:
+    """Give an empty folder that is `target` after the block, unless the block raises.
+
+    Another process may do the same at the same time; the first one's stays.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as name:
+        folder = Path(name) / "whole"
+        folder.mkdir()
+        yield folder
+        try:
+            folder.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
 
 
 def run(

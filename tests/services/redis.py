@@ -42,7 +42,7 @@ def _served(program: Sequence[str]) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="dist_task_redis_") as folder:
         port = free_port()
         place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
-        forgetful = ["--save", "", "--appendonly", "no"]
+        forgetful = ["--save", "", "--appendonly", "no", "--set-proc-title", "no"]
         url = _url(port)
         log = Path(folder) / "log"
         with running([*program, *place, *forgetful], log, partial(_login_error, url)):
