@@ -107,7 +107,7 @@ def exceptions_table(exceptions: Sequence[ExceptionRecord]) -> Table:
         waiting = "retrying" if record.retry_next_at else "needs_human"
         table.add_row(
             str(record.id),
-            _text(record.transaction_id),
+            _text(record.transaction_id or ""),
             record.task_id,
             _text(_short(f"{record.error_type}: {record.message}")),
             _time(record.retry_next_at) if record.retry_next_at else "",

@@ -349,6 +349,11 @@ class ExceptionView(Answer):
     handled_at: Time | None
     handled_remark: str | None
     occurred_at: Time
+    source: JsonObject | None = Field(
+        None,
+        description="the message, where a message became no transaction: its topic, message_id "
+        "and body, or body_base64 where that is no text",
+    )
 
 
 class Handle(Request):

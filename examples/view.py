@@ -72,7 +72,7 @@ def events(before: Sequence[ExceptionRecord], after: Sequence[ExceptionRecord]) 
     happened: dict[str, list[str]] = {}
     for record in reversed(after):  # oldest first
         if what := _happening(known.get(record.id), record):
-            happened.setdefault(what, []).append(record.transaction_id)
+            happened.setdefault(what, []).append(record.transaction_id or "")
     return [f"{_who(ids)}: {what}" for what, ids in happened.items()]
 
 

@@ -133,4 +133,5 @@ def exception(record: ExceptionRecord) -> schemas.ExceptionView:
         handled_at=record.handled_at,
         handled_remark=record.handled_remark,
         occurred_at=record.occurred_at,
+        source=record.source,
     )

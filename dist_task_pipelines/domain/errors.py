@@ -5,6 +5,7 @@
     │   ├── InvalidDefinition
     │   ├── InvalidTaskDefinition
     │   ├── InvalidParams
+    │   ├── InvalidMessage
     │   ├── InvalidJson
     │   ├── InvalidRequest
     │   └── InvalidConfiguration
@@ -73,6 +74,12 @@ class InvalidParams(InvalidInput):
     """The parameters of a transaction, or of one of its tasks, are not valid."""
 
     subject = "parameters"
+
+
+class InvalidMessage(InvalidInput):
+    """A message is not a request."""
+
+    subject = "message"
 
 
 class InvalidJson(InvalidInput):

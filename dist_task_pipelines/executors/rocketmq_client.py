@@ -2,19 +2,14 @@
 
 What it keeps from the rest of the platform:
 
-- It is not fork-safe: a process that used it must not fork and use it in the child. The
-  client is imported and started at the first send, and a child that inherits a started
-  one is refused.
+- It is not fork-safe, so it is imported and started at the first send; see
+  `rocketmq_connection.py`.
 - It sends again by itself, which hides what became of the first try. Here a send is one
   send; repeating is the ledger's business.
-- It reports an unknown topic and an unreachable broker alike, as a bare `Exception`.
 - After a broken connection it does not register again for minutes, so it is replaced.
 """
 
-import logging
 import math
-import os
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -24,13 +19,11 @@ from functools import cache
 from typing import Any
 
 from dist_task_pipelines.executors.base import Progress, RocketMQ
-from dist_task_pipelines.executors.rocketmq_errors import BadSetup, verdict_of
+from dist_task_pipelines.executors.rocketmq_connection import configuration, find_route, shut_down
+from dist_task_pipelines.executors.rocketmq_errors import verdict_of
 from dist_task_pipelines.executors.rocketmq_package import load_client
 
-REQUEST_SECONDS = 10  # for one request to a broker, whatever the task's timeout
-
 _MAX_BODY_BYTES = 4 * 1024 * 1024  # until the broker says otherwise
-_ENDPOINTS = re.compile(r"[^\s:;/]+:[0-9]{1,5}(;[^\s:;/]+:[0-9]{1,5})*;?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +60,13 @@ class RocketMQProducer:
         self._ending: list[threading.Thread] = []
 
     def send(self, message: MqMessage, progress: Progress) -> Receipt:
-        """Send once; each of the few requests that it takes ends within REQUEST_SECONDS.
+        """Send once; each of the few requests that it takes ends within ten seconds.
 
         Raises:
             Exception: the client's own errors; `failure_of` knows what they mean.
         """
         with self._borrowed() as client:
-            client.find_route(message.topic)
+            find_route(client.producer, message.topic)
             prepared = _native(message)
             progress.send()
             receipt = client.producer.send(prepared)
@@ -121,51 +114,14 @@ class RocketMQProducer:
 class _Client:
     """One started producer of the official client, and how many sends are using it."""
 
-    _started_in = 0  # the process that has the client's threads
-
     def __init__(self, settings: RocketMQ) -> None:
-        if not _ENDPOINTS.fullmatch(settings.endpoints):
-            raise BadSetup(
-                f"the endpoints {settings.endpoints!r} in [rocketmq] must be like 127.0.0.1:8081, "
-                "several IP addresses separated by ';'"
-            )
-        if _Client._started_in not in (0, os.getpid()):
-            raise BadSetup(
-                "the RocketMQ client was used before this process was forked, which it does not "
-                "survive: send the first message after the fork"
-            )
-        _Client._started_in = os.getpid()
         self.users = 0
         self.retired = False
         self.producer = _started_producer(settings)
 
-    def find_route(self, topic: str) -> None:
-        """Find the brokers of the topic, or why there are none."""
-        routes = self.producer.route_manager
-        try:
-            routes.retrieve_topic_route_data(topic)
-        except Exception:
-            self._ask_why(topic)
-            routes.retrieve_topic_route_data(topic)
-
     def end(self) -> None:
         """Sign off and end the threads."""
-        try:
-            self.producer.shutdown()
-        except Exception:  # its connections may be broken already
-            logging.getLogger(__name__).warning("a RocketMQ client did not end well", exc_info=True)
-
-    def _ask_why(self, topic: str) -> None:
-        """Ask for the route again, in a way that does not hide the answer."""
-        from rocketmq.grpc_protocol import QueryRouteRequest, Resource  # noqa: PLC0415
-        from rocketmq.v5.util import MessagingResultChecker  # noqa: PLC0415
-
-        endpoints = self.producer.client_configuration.rpc_endpoints
-        request = QueryRouteRequest(topic=Resource(name=topic), endpoints=endpoints.endpoints)
-        answer = self.producer.rpc_client.query_topic_route_async(
-            endpoints, request, metadata=self.producer.sign(), timeout=REQUEST_SECONDS
-        )
-        MessagingResultChecker.check(answer.result().status)
+        shut_down(self.producer)
 
 
 @cache
@@ -186,16 +142,10 @@ def _one_send_producer() -> Any:
 
 
 def _started_producer(settings: RocketMQ) -> Any:
-    client = load_client()
+    own = configuration(settings)
     from rocketmq.grpc_protocol import Publishing, Settings  # noqa: PLC0415
 
-    producer = _one_send_producer()(
-        client.ClientConfiguration(
-            settings.endpoints,
-            client.Credentials(settings.access_key, settings.secret_key),
-            request_timeout=REQUEST_SECONDS,
-        )
-    )
+    producer = _one_send_producer()(own)
     until_told = Publishing(max_body_size=_MAX_BODY_BYTES, validate_message_type=True)
     producer.reset_setting(Settings(publishing=until_told))
     producer.startup()

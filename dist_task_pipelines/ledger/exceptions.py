@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from dist_task_pipelines.domain.errors import NotFound
 from dist_task_pipelines.domain.flow import Flow, Task
@@ -16,9 +17,9 @@ from dist_task_pipelines.domain.state import Grant
 from dist_task_pipelines.domain.status import GrantedBy, RetryStrategy
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.bulk import insert_rows, update_rows
-from dist_task_pipelines.ledger.database import Database, reads
+from dist_task_pipelines.ledger.database import Database, Raced, reads, writes
 from dist_task_pipelines.ledger.listing import Condition, Total, count, newest_keys
-from dist_task_pipelines.ledger.records import ExceptionFilter, ExceptionRecord
+from dist_task_pipelines.ledger.records import ExceptionFilter, ExceptionRecord, RefusedMessage
 from dist_task_pipelines.ledger.types import AnyRow, is_key
 
 _exception = tables.exception.c
@@ -35,7 +36,7 @@ class Failure:
 
 
 class ExceptionStore:
-    """Finds exception records."""
+    """Finds exception records, and opens those of messages that became no transaction."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -79,6 +80,19 @@ class ExceptionStore:
     def count(self, connection: Connection, most: int, **filters: Unpack[ExceptionFilter]) -> Total:
         """How many there are, counted up to `most`."""
         return count(connection, _exception.id, _variants(connection, filters), most)
+
+    @writes
+    def add_messages(self, connection: Connection, messages: Sequence[RefusedMessage]) -> None:
+        """Open an exception for each message, unless it has one since it came before."""
+        now = self.database.clock.now()
+        present = _exception.message_id.in_([message.id for message in messages])
+        known = set(connection.scalars(sa.select(_exception.message_id).where(present)))
+        new = {message.id: message for message in messages if message.id not in known}
+        try:
+            rows = [_of_message(message, now) for message in new.values()]
+            insert_rows(connection, tables.exception, rows)
+        except IntegrityError as error:
+            raise Raced from error
 
     @reads
     def open_ids(
@@ -140,13 +154,17 @@ def close_open(
     remark: str = "",
 ) -> None:
     """Close the open exceptions of a task, if there are any."""
+    of_task = _exception.seq.in_(list(seqs)), _exception.task_id == task_id
+    close(connection, *of_task, _exception.is_open.is_(True), by=by, now=now, remark=remark)
+
+
+def close(
+    connection: Connection, *conditions: Any, by: str, now: datetime, remark: str = ""
+) -> None:
+    """Close the exceptions that match."""
     connection.execute(
         sa.update(tables.exception)
-        .where(
-            _exception.seq.in_(list(seqs)),
-            _exception.task_id == task_id,
-            _exception.is_open.is_(True),
-        )
+        .where(*conditions)
         .values(
             handled=True,
             is_open=None,
@@ -189,6 +207,30 @@ def _new_row(
     }
 
 
+def _of_message(message: RefusedMessage, now: datetime) -> dict[str, Any]:
+    error = message.error
+    return {
+        "seq": None,
+        "task_id": "",
+        "flow_id": message.flow_id,
+        "task_name": "",
+        "error_type": error.type,
+        "error_code": error.code,
+        "message": error.message,
+        "stack": error.stack,
+        "fingerprint": fingerprint(message.flow_id, "", error.type, error.code, error.message),
+        "retry_strategy": RetryStrategy.MANUAL,
+        "retry_times": 0,
+        "retry_max": 0,
+        "retry_interval": 0,
+        "handled": False,
+        "is_open": True,
+        "occurred_at": now,
+        "message_id": message.id,
+        "source": {**message.source, "message_id": message.id},
+    }
+
+
 def _by_policy(failure: Failure) -> int:
     return int(failure.grant is not None and failure.grant.by is GrantedBy.POLICY)
 
@@ -211,7 +253,7 @@ def _variants(connection: Connection, filters: ExceptionFilter) -> list[list[Con
 
 
 def _with_transaction() -> sa.Select[Any]:
-    return sa.select(tables.exception, tables.transaction.c.id.label("transaction_id")).join(
+    return sa.select(tables.exception, tables.transaction.c.id.label("transaction_id")).outerjoin(
         tables.transaction, tables.transaction.c.seq == _exception.seq
     )
 
@@ -238,4 +280,5 @@ def _record(row: AnyRow) -> ExceptionRecord:
         handled_at=row.handled_at,
         handled_remark=row.handled_remark,
         occurred_at=row.occurred_at,
+        source=row.source,
     )

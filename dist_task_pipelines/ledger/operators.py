@@ -19,7 +19,7 @@ from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.audit import audit_row
 from dist_task_pipelines.ledger.bulk import insert_rows
 from dist_task_pipelines.ledger.database import Database, writes
-from dist_task_pipelines.ledger.exceptions import close_open
+from dist_task_pipelines.ledger.exceptions import close
 from dist_task_pipelines.ledger.flows import FlowStore
 from dist_task_pipelines.ledger.granting import grant_failed_tasks, may_be_retried
 from dist_task_pipelines.ledger.owning import lock_transactions
@@ -93,9 +93,12 @@ class OperatorStore:
         Raises:
             NotFound: nothing has that id.
             Conflict: a run is working on its transaction.
-            NotAllowed: it is handled already, or its strategy is `no_retry`.
+            NotAllowed: it is handled already, its strategy is `no_retry`, or it is of a message,
+                which `engine.intake.resubmit` submits again.
         """
         record, row = self._lock_exception(connection, exception_id)
+        if row is None:
+            raise NotAllowed(f"exception {exception_id} has no task that could be called")
         state = task_states(connection, [row.seq])[row.seq][record.task_id]
         if not may_be_retried(RetryStrategy(record.retry_strategy), state.attempts):
             raise NotAllowed(
@@ -131,6 +134,8 @@ class OperatorStore:
     ) -> None:
         """Settle an exception: its grants are taken back, its task is not called again.
 
+        That of a message is settled without it becoming a transaction.
+
         Raises:
             NotFound: nothing has that id.
             Conflict: a run is working on its transaction.
@@ -138,16 +143,10 @@ class OperatorStore:
         """
         record, row = self._lock_exception(connection, exception_id)
         now = self.database.clock.now()
-        close_open(connection, [row.seq], record.task_id, by=actor, now=now, remark=remark)
-        connection.execute(
-            sa.update(tables.task)
-            .where(_task.seq == row.seq, _task.task_id == record.task_id)
-            .values(handled=True, **grant_columns(None))
-        )
-        message = f"{actor}: {remark}" if remark else actor
-        self._log(connection, row, LogAction.HANDLE, message, task_id=record.task_id, now=now)
-        if row.status != TransactionStatus.CANCELLED:
-            self._settle(connection, row, now)
+        close(connection, _exception.id == exception_id, by=actor, now=now, remark=remark)
+        if row is not None:
+            message = f"{actor}: {remark}" if remark else actor
+            self._handle_task(connection, row, record.task_id, message, now)
         self._audit(
             connection,
             actor,
@@ -156,6 +155,36 @@ class OperatorStore:
             reason=remark,
             before={"handled": False},
             after={"handled": True},
+        )
+
+    @writes
+    def close_submitted(
+        self,
+        connection: Connection,
+        exception_id: int,
+        *,
+        transaction_id: str,
+        actor: str,
+        reason: str = "",
+    ) -> None:
+        """Close the exception of a message that was submitted again, and accepted.
+
+        Raises:
+            NotFound: nothing has that id.
+            NotAllowed: it is handled already.
+        """
+        self._lock_exception(connection, exception_id)
+        remark = f"submitted as {transaction_id}"
+        now = self.database.clock.now()
+        close(connection, _exception.id == exception_id, by=actor, now=now, remark=remark)
+        self._audit(
+            connection,
+            actor,
+            OperatorActionKind.RETRY,
+            f"exception:{exception_id}",
+            reason=reason,
+            before={"handled": False},
+            after={"handled": True, "submitted": transaction_id},
         )
 
     @writes
@@ -214,21 +243,37 @@ class OperatorStore:
             )
         return row
 
-    def _lock_exception(self, connection: Connection, exception_id: int) -> tuple[AnyRow, AnyRow]:
+    def _lock_exception(
+        self, connection: Connection, exception_id: int
+    ) -> tuple[AnyRow, AnyRow | None]:
+        """Lock an open exception and its transaction, which that of a message does not have."""
         owner = (
-            sa.select(_transaction.id)
-            .join(tables.exception, _exception.seq == _transaction.seq)
+            sa.select(_exception.id, _transaction.id.label("transaction_id"))
+            .outerjoin(tables.transaction, _exception.seq == _transaction.seq)
             .where(_exception.id == exception_id)
         )
-        transaction_id = connection.scalar(owner) if is_key(exception_id) else None
-        if transaction_id is None:
+        found = connection.execute(owner).first() if is_key(exception_id) else None
+        if found is None:
             raise NotFound("exception", exception_id)
-        row = self._lock_free(connection, transaction_id)
+        owned = found.transaction_id is not None
+        row = self._lock_free(connection, found.transaction_id) if owned else None
         query = sa.select(tables.exception).where(_exception.id == exception_id)
         record = connection.execute(query.with_for_update()).one()
         if record.handled:
             raise NotAllowed(f"exception {exception_id} was handled by {record.handled_by} already")
         return record, row
+
+    def _handle_task(
+        self, connection: Connection, row: AnyRow, task_id: str, message: str, now: datetime
+    ) -> None:
+        connection.execute(
+            sa.update(tables.task)
+            .where(_task.seq == row.seq, _task.task_id == task_id)
+            .values(handled=True, **grant_columns(None))
+        )
+        self._log(connection, row, LogAction.HANDLE, message, task_id=task_id, now=now)
+        if row.status != TransactionStatus.CANCELLED:
+            self._settle(connection, row, now)
 
     def _settle(self, connection: Connection, row: AnyRow, now: datetime) -> None:
         flow = self._flows.load_within(connection, row.flow_id)

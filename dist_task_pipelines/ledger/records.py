@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TypedDict
 
 from dist_task_pipelines.domain.json import JsonObject
-from dist_task_pipelines.domain.outcome import Outcome
+from dist_task_pipelines.domain.outcome import Outcome, TaskError
 from dist_task_pipelines.domain.state import Grant, TaskState
 from dist_task_pipelines.domain.status import (
     Applied,
@@ -132,11 +132,32 @@ class LogRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedMessage:
+    """A message that can never become a transaction.
+
+    Attributes:
+        id: the broker's, the same each time that it delivers the message.
+        flow_id: the flow that it names, as far as it can be read.
+        source: the message: its topic and its body.
+    """
+
+    id: str
+    flow_id: str
+    error: TaskError
+    source: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
 class ExceptionRecord:
-    """A task that needs a retry or a person."""
+    """A task that needs a retry or a person; or a message that became no transaction.
+
+    Attributes:
+        transaction_id: None for a message; its `task_id` and `task_name` are empty.
+        source: the message: its topic, its id and its body.
+    """
 
     id: int
-    transaction_id: str
+    transaction_id: str | None
     task_id: str
     flow_id: str
     task_name: str
@@ -155,6 +176,7 @@ class ExceptionRecord:
     handled_at: datetime | None
     handled_remark: str | None
     occurred_at: datetime
+    source: JsonObject | None = None
 
 
 class ExceptionFilter(TypedDict, total=False):

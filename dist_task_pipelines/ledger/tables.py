@@ -133,8 +133,8 @@ exception = Table(
     "exception_record",
     metadata,
     Column("id", BigKey, primary_key=True, autoincrement=True),
-    Column("seq", BigKey, nullable=False),
-    Column("task_id", Identifier(64), nullable=False),
+    Column("seq", BigKey),  # NULL: of a message that became no transaction
+    Column("task_id", Identifier(64), nullable=False),  # empty without a transaction
     Column("flow_id", Identifier(120), nullable=False),
     Column("task_name", Identifier(100), nullable=False),
     Column("error_type", Label, nullable=False),
@@ -153,7 +153,10 @@ exception = Table(
     Column("handled_at", UtcDateTime),
     Column("handled_remark", Words),
     Column("occurred_at", UtcDateTime, nullable=False),
+    Column("message_id", Label(128)),  # the broker's
+    Column("source", Json),  # the message: its topic and its body
     UniqueConstraint("seq", "task_id", "is_open", name="uq_exception_open"),
+    UniqueConstraint("message_id", name="uq_exception_message"),
     Index("ix_exception_handled", "handled", "id"),
     Index("ix_exception_flow", "flow_id", "handled", "id"),
     Index("ix_exception_occurred", "occurred_at", "flow_id"),

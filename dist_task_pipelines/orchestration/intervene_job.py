@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from dagster import Enum, EnumValue, Field, JobDefinition, OpExecutionContext, job, op
 
 from dist_task_pipelines.domain.errors import Fault, InvalidInput
+from dist_task_pipelines.engine.intake import retry_exception
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.orchestration.step_executor import concurrent_step_executor
 from dist_task_pipelines.orchestration.tags import PERSON
+from dist_task_pipelines.settings import Settings
 
 # A plain schema: Dagster's pydantic configs would take {env: NAME} for any text, and read it
 # from the worker's environment.
@@ -48,11 +50,15 @@ class Intervention:
 def carry_out(context: OpExecutionContext) -> None:
     """Carry out the action; the op fails with the reason when the ledger refuses."""
     wanted = Intervention(**context.op_config)
-    context.log.info(intervene(context.resources.ledger, wanted))
+    limit = Settings.from_environment().limits.max_params_bytes
+    context.log.info(intervene(context.resources.ledger, wanted, max_params_bytes=limit))
 
 
-def intervene(ledger: Ledger, wanted: Intervention) -> str:
+def intervene(ledger: Ledger, wanted: Intervention, *, max_params_bytes: int) -> str:
     """Carry out the action.
+
+    Args:
+        max_params_bytes: of a message's request that is to be submitted again.
 
     Returns:
         what was done, in words.
@@ -67,8 +73,9 @@ def intervene(ledger: Ledger, wanted: Intervention) -> str:
             tasks = ledger.operators.retry_transaction(identifier, actor=who, reason=why)
             return f"transaction {identifier!r}: {', '.join(tasks)} will be called again now"
         case Intervention(action="retry", transaction_id=None, exception_id=int(number)):
-            ledger.operators.retry_exception(number, actor=who, reason=why)
-            return f"exception {number}: its task will be called again now"
+            limit = max_params_bytes
+            retry_exception(ledger, number, max_params_bytes=limit, actor=who, reason=why)
+            return f"exception {number}: what failed will be done again now"
         case Intervention(action="handle", transaction_id=None, exception_id=int(number)):
             ledger.operators.handle(number, actor=who, remark=why)
             return f"exception {number} is handled"

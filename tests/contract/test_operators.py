@@ -274,14 +274,13 @@ def test_of_people_who_handle_at_once_one_is_first(
 def test_a_retry_and_a_handling_at_once_agree(
     ledger: Ledger, another_ledger: Ledger, flow: Flow
 ) -> None:
-    exceptions = [a_failed_transaction(ledger, flow, name) for name in "abcd"]
-    for exception in exceptions:
+    exceptions = {name: a_failed_transaction(ledger, flow, name) for name in "abcd"}
+    for name, exception in exceptions.items():
         number = exception.id
         together(
             partial(ledger.operators.handle, number, actor="ann"),
             partial(another_ledger.operators.retry_exception, number, actor="bob"),
         )
-        name = exception.transaction_id
         assert the_exception(ledger, name).handled
         assert task_of(ledger, name, "deduct").grant is None, "handling wins, first or last"
         assert status_of(ledger, name) == TransactionStatus.FAILED

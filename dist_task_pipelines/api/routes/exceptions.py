@@ -11,6 +11,7 @@ from dist_task_pipelines.api.body import read, takes
 from dist_task_pipelines.api.envelope import success
 from dist_task_pipelines.api.paging import Number, PageQuery, Switch, page_of
 from dist_task_pipelines.api.routes.common import WITH_BODY, Actor, OnPlatform, errors
+from dist_task_pipelines.engine.intake import retry_exception
 from dist_task_pipelines.schemas import MAX_TOTAL, Envelope, Handle, Page, Reason
 
 router = APIRouter(prefix="/api/v1/exceptions", tags=["exceptions"])
@@ -95,12 +96,20 @@ async def retry(
 ) -> Response:
     """Call its task once more, now, whatever its strategy but `no_retry`.
 
+    The message of an exception without a transaction is submitted again; refused again, it is
+    the same error as for a submit.
+
     One that is handled, or whose strategy is `no_retry`, is a 400; while a run is working on
     its transaction, a 409.
     """
     sent = await read(request, Reason)
     due = await platform.run(
-        platform.ledger.operators.retry_exception, exception_id, actor=actor, reason=sent.reason
+        retry_exception,
+        platform.ledger,
+        exception_id,
+        max_params_bytes=platform.settings.limits.max_params_bytes,
+        actor=actor,
+        reason=sent.reason,
     )
     platform.on_accepted()
     return success(schemas.RetryScheduled(exception_id=exception_id, retry_next_at=due))
