@@ -34,7 +34,8 @@ from dist_task_pipelines.application import application_root
 from dist_task_pipelines.domain.errors import InvalidConfiguration
 from dist_task_pipelines.domain.flow import RetrySettings
 from dist_task_pipelines.domain.status import RetryStrategy
-from dist_task_pipelines.executors.base import Participants, RocketMQ, Service
+from dist_task_pipelines.executors.base import Participants, Proxy, RocketMQ, Service, Tls
+from dist_task_pipelines.executors.http_client import http_url
 from dist_task_pipelines.executors.rpc_config import checked_metadata
 from dist_task_pipelines.settings_sources import File, Variables, faults
 
@@ -85,6 +86,14 @@ def _address(address: str) -> str:
     return address
 
 
+def _proxy(url: str) -> str:
+    try:
+        http_url(url)
+    except ValueError as error:
+        raise ValueError(f"{error}; a proxy is given like http://127.0.0.1:3128") from None
+    return url
+
+
 def _addresses(text: str) -> str:
     return ";".join(_address(address) for address in text.split(";"))
 
@@ -92,6 +101,8 @@ def _addresses(text: str) -> str:
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 LedgerUrl = Annotated[DatabaseUrl, _driver("sqlite", "mysql+pymysql", "mariadb+pymysql")]
 DagsterUrl = Annotated[DatabaseUrl, _driver("mysql+pymysql")]
+ProxyUrl = Annotated[str, AfterValidator(_proxy)]
+FilePath = Annotated[Path, Field(strict=False)]
 Address = Annotated[str, AfterValidator(_address)]
 Addresses = Annotated[str, AfterValidator(_addresses)]
 
@@ -192,19 +203,43 @@ class RocketMQSettings(Section):
         return RocketMQ(self.endpoints, self.access_key, self.secret_key.get_secret_value())
 
 
+class TlsSettings(Section):
+    """One way of speaking TLS, which services and http tasks name. All files are PEM."""
+
+    ca_file: FilePath | None = Field(
+        None, description="the only authorities trusted; by default the system's"
+    )
+    cert_file: FilePath | None = Field(None, description="the client's certificate")
+    key_file: FilePath | None = Field(
+        None, description="its private key; by default it stands in cert_file"
+    )
+    key_password: SecretStr = Field(SecretStr(""), description="of an encrypted private key")
+
+
+class HttpSettings(Section):
+    """How http tasks reach their participants."""
+
+    proxy: ProxyUrl | None = Field(
+        None, description="URL of the proxy they go through; by default they go directly"
+    )
+    no_proxy: tuple[str, ...] = Field(
+        (), strict=False, description="hosts called directly, each with its subdomains"
+    )
+
+
 class ServiceSettings(Section):
     """Where rpc tasks find one service."""
 
     address: Address = Field(description="host:port")
     protocol: Literal["http", "grpc"] = Field("http", description="http or grpc")
-    descriptor_set: Path | None = Field(
+    descriptor_set: FilePath | None = Field(
         None,
-        strict=False,
         description="file that describes a gRPC server's methods; by default the server is asked",
     )
     metadata: Annotated[dict[str, str], AfterValidator(checked_metadata)] = Field(
         {}, description="sent with every call: gRPC metadata, or HTTP headers"
     )
+    tls: str | None = Field(None, description="name of the [tls] to speak; by default none is")
 
 
 class ParticipantDatabase(Section):
@@ -248,6 +283,8 @@ class Settings(BaseSettings):
     dispatch: DispatchSettings = DispatchSettings()
     retry: RetryDefaults = RetryDefaults()
     rocketmq: RocketMQSettings | None = None
+    tls: Mapping[str, TlsSettings] = {}
+    http: HttpSettings = HttpSettings()
     services: Mapping[str, ServiceSettings] = {}
     databases: Mapping[str, ParticipantDatabase] = {}
     limits: LimitSettings = LimitSettings()
@@ -255,6 +292,20 @@ class Settings(BaseSettings):
 
     _home: Path = PrivateAttr()
     _file: Path | None = PrivateAttr()
+
+    @field_validator("services")
+    @classmethod
+    def _check_tls_names(
+        cls, services: Mapping[str, ServiceSettings], info: ValidationInfo
+    ) -> Mapping[str, ServiceSettings]:
+        known = info.data.get("tls", {})
+        for name, service in services.items():
+            if service.tls and service.tls not in known:
+                there_are = ", ".join(known) or "none"
+                raise ValueError(
+                    f"{name}.tls: there is no [tls.{service.tls}]; there are: {there_are}"
+                )
+        return services
 
     @classmethod
     def settings_customise_sources(
@@ -342,6 +393,7 @@ class Settings(BaseSettings):
 
     def participants(self, ledger_uuid: str) -> Participants:
         """The outside systems, as executors take them."""
+        tls = {name: self._tls(each) for name, each in self.tls.items()}
         return Participants(
             services={
                 name: Service(
@@ -349,13 +401,24 @@ class Settings(BaseSettings):
                     service.protocol,
                     self._full_path(service.descriptor_set),
                     service.metadata,
+                    tls[service.tls] if service.tls else None,
                 )
                 for name, service in self.services.items()
             },
             databases={name: database.url for name, database in self.databases.items()},
             rocketmq=self.rocketmq.broker if self.rocketmq else None,
+            tls=tls,
+            proxy=Proxy(self.http.proxy, self.http.no_proxy) if self.http.proxy else None,
             ledger_uuid=ledger_uuid,
             max_response_bytes=self.limits.max_response_bytes,
+        )
+
+    def _tls(self, tls: TlsSettings) -> Tls:
+        return Tls(
+            self._full_path(tls.ca_file),
+            self._full_path(tls.cert_file),
+            self._full_path(tls.key_file),
+            tls.key_password.get_secret_value(),
         )
 
 

@@ -103,6 +103,44 @@ class Request(Generic[Config]):
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """Whom a TLS connection trusts, and who it is itself. All files are PEM.
+
+    Attributes:
+        ca_file: the only authorities trusted; None: the system's.
+        cert_file: the client's certificate and those it follows from.
+        key_file: its private key; None: it stands in `cert_file`.
+        key_password: of an encrypted key.
+    """
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    key_password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """The proxy that http tasks go through.
+
+    Attributes:
+        url: with user and password where it asks for them.
+        exceptions: hosts that are called directly, each with its subdomains.
+    """
+
+    url: str = field(repr=False)
+    exceptions: tuple[str, ...] = ()
+
+    def is_for(self, host: str) -> bool:
+        """Whether the host is called through the proxy."""
+        name = host.lower().rstrip(".")
+        return not any(
+            name == each or name.endswith(f".{each}")
+            for each in (each.lower().strip(".") for each in self.exceptions)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """Where an rpc task finds a service.
 
@@ -112,12 +150,14 @@ class Service:
         descriptor_set: a file that describes the service's methods; without it a gRPC
             server is asked for them.
         metadata: sent with every call: gRPC metadata, or headers.
+        tls: how to speak TLS; None: it is not spoken.
     """
 
     address: str
     protocol: str = "http"
     descriptor_set: Path | None = None
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tls: Tls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +177,8 @@ class Participants:
         services: for rpc tasks, by name.
         databases: SQLAlchemy URLs for db tasks, by name.
         rocketmq: for mq tasks; None when there is none.
+        tls: ways of speaking TLS, by the name that http tasks give.
+        proxy: that http tasks go through; None when there is none.
         ledger_uuid: marks this ledger's barrier rows in participants' databases.
         max_response_bytes: replies longer than this are not kept.
     """
@@ -144,6 +186,8 @@ class Participants:
     services: Mapping[str, Service] = field(default_factory=dict)
     databases: Mapping[str, str] = field(default_factory=dict, repr=False)
     rocketmq: RocketMQ | None = None
+    tls: Mapping[str, Tls] = field(default_factory=dict)
+    proxy: Proxy | None = None
     ledger_uuid: str = ""
     max_response_bytes: int = 65536
 

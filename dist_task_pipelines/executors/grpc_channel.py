@@ -1,9 +1,10 @@
 """Connections to gRPC servers: how they are opened, and when one is there to send on."""
 
-from grpc import ChannelConnectivity
-from grpc.aio import Channel, insecure_channel
+from grpc import ChannelConnectivity, ssl_channel_credentials
+from grpc.aio import Channel, insecure_channel, secure_channel
 
 from dist_task_pipelines.executors.base import Service
+from dist_task_pipelines.executors.tls import grpc_files
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # that a channel takes: the most that settings allow
 
@@ -22,8 +23,15 @@ _OPTIONS = (
 
 
 def open_channel(service: Service) -> Channel:
-    """A channel, which connects at its first use; to be opened on the loop that uses it."""
-    return insecure_channel(service.address, _OPTIONS)
+    """A channel, which connects at its first use; to be opened on the loop that uses it.
+
+    Raises:
+        UnusableTls: the service's certificates or keys cannot be used.
+    """
+    if service.tls is None:
+        return insecure_channel(service.address, _OPTIONS)
+    credentials = ssl_channel_credentials(*grpc_files(service.tls))
+    return secure_channel(service.address, credentials, _OPTIONS)
 
 
 async def settled(channel: Channel) -> None:

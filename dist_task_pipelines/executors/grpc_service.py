@@ -28,6 +28,7 @@ from dist_task_pipelines.executors.grpc_status import (
     logged,
 )
 from dist_task_pipelines.executors.rpc_config import RpcConfig, metadata_of
+from dist_task_pipelines.executors.tls import UnusableTls
 
 KEY = "idempotency-key"
 
@@ -57,11 +58,11 @@ class GrpcService:
     async def call(self, request: Request[RpcConfig]) -> Outcome:
         """Make a message of the input, send it, and make JSON of the reply."""
         request.progress.prepare()
-        if self._channel is None:
-            self._channel = open_channel(self._service)
         try:
+            if self._channel is None:
+                self._channel = open_channel(self._service)
             method, body = await self._encoded(request, self._channel)
-        except UnusableMethod as error:
+        except (UnusableMethod, UnusableTls) as error:
             return invalid_config(f"service {self._name!r}: {error}")
         except InvalidParams as error:
             return _refused(error)

@@ -1,6 +1,8 @@
 """`http` tasks: one request to any URL."""
 
 import re
+from base64 import b64encode
+from dataclasses import replace
 from itertools import chain
 from typing import Any, Self
 
@@ -43,6 +45,33 @@ _OF_THE_CONNECTION = frozenset(
 )
 
 
+class HttpAuth(ExecutorConfig):
+    """Who calls: by name and password, or by a token."""
+
+    username: str | None = Field(default=None, description="Basic authentication: the name.")
+    password: str | None = Field(default=None, description="Basic authentication: the password.")
+    token: str | None = Field(default=None, description="Bearer authentication: the token.")
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        basic = (self.username is not None, self.password is not None)
+        if basic not in ((True, True), (False, False)) or basic[0] == (self.token is not None):
+            raise ValueError("must hold either `username` and `password` or `token`")
+        if self.username and ":" in self.username:
+            raise ValueError("`username` must not hold a colon")
+        if _UNSAFE.search(self.token or ""):
+            raise ValueError("`token` must not hold control characters or lone surrogates")
+        return self
+
+    @property
+    def header(self) -> str:
+        """The value of the header Authorization."""
+        if self.token is not None:
+            return f"Bearer {self.token}"
+        pair = f"{self.username}:{self.password}".encode(errors="surrogatepass")
+        return f"Basic {b64encode(pair).decode()}"
+
+
 class HttpConfig(ExecutorConfig):
     """The config of an `http` task."""
 
@@ -71,6 +100,17 @@ class HttpConfig(ExecutorConfig):
         default=None,
         alias="json",
         description="A value to send as JSON, a text included. Not together with `body`.",
+    )
+    auth: HttpAuth | None = Field(
+        default=None,
+        description="Who calls: `username` and `password`, or `token`. Not together with a header "
+        "Authorization or a user in the URL.",
+    )
+    tls: str | None = Field(
+        default=None,
+        min_length=1,
+        description="How to speak TLS, by name, as the configuration's [tls] has it: authorities "
+        "and client certificate. Without it the system's authorities are trusted.",
     )
     follow_redirects: bool = Field(
         default=False,
@@ -119,9 +159,14 @@ class HttpConfig(ExecutorConfig):
     def _check_body(self) -> Self:
         if self.body is not None and self.json_body is not None:
             raise ValueError("`body` and `json` exclude each other")
-        names = {name.lower() for name in self.headers}
-        if "authorization" in names and http_url(self.url).user is not None:
-            raise ValueError("an Authorization header and a user in the URL exclude each other")
+        ways = {
+            "`auth`": self.auth is not None,
+            "an Authorization header": "authorization" in map(str.lower, self.headers),
+            "a user in the URL": http_url(self.url).user is not None,
+        }
+        said = [way for way, is_taken in ways.items() if is_taken]
+        if len(said) > 1:
+            raise ValueError(f"{' and '.join(said)} exclude each other")
         return self
 
 
@@ -131,14 +176,14 @@ class HttpExecutor(Executor[HttpConfig]):
     task_type = "http"
     config_model = HttpConfig
 
-    def __init__(self, max_response_bytes: int) -> None:
-        self._limit = max_response_bytes
+    def __init__(self, participants: Participants) -> None:
+        self._participants = participants
         self._connections = Connections()
 
     @classmethod
     def connect(cls, participants: Participants) -> Self:
-        """An executor that keeps as much of a reply as the participants' settings say."""
-        return cls(participants.max_response_bytes)
+        """An executor that speaks TLS and uses a proxy as the participants' settings say."""
+        return cls(participants)
 
     async def call(self, request: Request[HttpConfig]) -> Outcome:
         """Send the request once."""
@@ -146,7 +191,13 @@ class HttpExecutor(Executor[HttpConfig]):
             call = http_call(request.config, request.input)
         except UnicodeError as error:
             return invalid_config(f"the request cannot be written in UTF-8: {error}")
-        return await self._connections.exchange(call, request, self._limit)
+        name, known = request.config.tls, self._participants.tls
+        if name and name not in known:
+            there_are = ", ".join(sorted(known)) or "none"
+            return invalid_config(f"config.tls: there is no [tls.{name}]; there are: {there_are}")
+        call = replace(call, tls=known[name] if name else None, proxy=self._participants.proxy)
+        limit = self._participants.max_response_bytes
+        return await self._connections.exchange(call, request, limit)
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -165,6 +216,8 @@ def http_call(config: HttpConfig, input: JsonObject) -> HttpCall:
         headers["Content-Type"] = content_type
     for name, value in config.headers.items():
         headers[name] = written(value)
+    if config.auth:
+        headers["Authorization"] = config.auth.header
     pairs = [(name, written(part)) for name, item in config.query.items() for part in _parts(item)]
     "".join(chain.from_iterable(pairs)).encode()  # yarl drops lone surrogates
     return HttpCall(

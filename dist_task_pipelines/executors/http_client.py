@@ -21,9 +21,10 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from dist_task_pipelines.domain.outcome import Outcome
-from dist_task_pipelines.executors.base import Progress, Request
+from dist_task_pipelines.executors.base import Progress, Proxy, Request, Tls, invalid_config
 from dist_task_pipelines.executors.capture import too_long
 from dist_task_pipelines.executors.http_reply import Reply, outcome_of
+from dist_task_pipelines.executors.tls import UnusableTls, ssl_context
 
 KEY_HEADER = "Idempotency-Key"
 
@@ -108,6 +109,14 @@ class HttpCall:
     headers: Mapping[str, str]
     body: bytes | None = None
     follow_redirects: bool = False
+    tls: Tls | None = None
+    proxy: Proxy | None = None
+
+    @property
+    def via(self) -> str | None:
+        """The proxy's URL, if the call goes through one."""
+        host = self.url.host or ""
+        return self.proxy.url if self.proxy and self.proxy.is_for(host) else None
 
     def __str__(self) -> str:
         """Method and address, without what may be secret: user, password and query."""
@@ -146,6 +155,8 @@ class Connections:
             self._pool = _Pool.of_running_loop()
         try:
             reply = await _sent(self._pool.session, call, request, limit)
+        except UnusableTls as error:
+            return invalid_config(str(error))
         except Exception as error:
             return _failure(error, call, request.progress)
         return outcome_of(reply, str(call), datetime.now(UTC))
@@ -243,6 +254,8 @@ async def _sent(
         data=call.body,
         allow_redirects=call.follow_redirects,
         max_redirects=_MAX_REDIRECTS,
+        proxy=call.via,
+        ssl=ssl_context(call.tls) if call.tls else True,
         skip_auto_headers=("Content-Type",),  # a request without a body has none
         trace_request_ctx=request.progress,
     ) as response:
@@ -271,7 +284,17 @@ def _failure(error: Exception, call: HttpCall, progress: Progress) -> Outcome:
         raise error
     return Outcome.failure(
         verdict.type,
-        f"{call}: {error or type(error).__name__}",
+        f"{call}: {_told(error)}",
         retryable=verdict.retryable,
         applied=progress.applied,
     )
+
+
+def _told(error: Exception) -> str:
+    """The error's own words, without the URL of a proxy, which may hold its password."""
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy answered {error.status} {error.message}".rstrip()
+        case aiohttp.ClientResponseError():
+            return error.message or type(error).__name__
+    return str(error) or type(error).__name__

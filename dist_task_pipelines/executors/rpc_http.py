@@ -41,7 +41,8 @@ def rpc_call(service: Service, request: Request[RpcConfig]) -> HttpCall:
     body = dumps({"method": request.config.method, "params": request.input})
     return HttpCall(
         "POST",
-        http_url(f"http://{service.address}/rpc"),
+        http_url(f"{'https' if service.tls else 'http'}://{service.address}/rpc"),
         {"Content-Type": "application/json", **metadata_of(service, request.config)},
         body.encode(),
+        tls=service.tls,
     )

@@ -30,6 +30,7 @@ from dist_task_pipelines.flows.placeholders import (
     texts,
     written,
 )
+from dist_task_pipelines.flows.urls import URL_PATH, encoded
 
 
 def task_input(task: Task, params: JsonObject, outputs: Outputs) -> JsonObject:
@@ -67,7 +68,9 @@ def task_config(task: Task, input: JsonObject, outputs: Outputs) -> JsonObject:
     """
     values = _Values(input, outputs)
     try:
-        return {key: _filled(item, values) for key, item in task.config.items()}
+        return {
+            key: _filled(item, values, join("config", key)) for key, item in task.config.items()
+        }
     except UnresolvedError:
         raise InvalidParams(list(_unfilled(task.config, values))) from None
 
@@ -124,22 +127,35 @@ def _is_needed(task: Task, name: str) -> bool:
     return field.required and field.default is None
 
 
-def _filled(value: JsonValue, values: _Values) -> JsonValue:
+def _filled(value: JsonValue, values: _Values, path: str) -> JsonValue:
     if isinstance(value, str):
-        return _filled_text(value, values) if has_syntax(value) else value
+        return _filled_text(value, values, path) if has_syntax(value) else value
     if isinstance(value, dict):
-        return {key: _filled(item, values) for key, item in value.items()}
+        return {key: _filled(item, values, join(path, key)) for key, item in value.items()}
     if isinstance(value, list):
-        return [_filled(item, values) for item in value]
+        return [_filled(item, values, join(path, index)) for index, item in enumerate(value)]
     return value
 
 
-def _filled_text(text: str, values: _Values) -> JsonValue:
+def _filled_text(text: str, values: _Values, path: str) -> JsonValue:
     pieces = template(text)
     if len(pieces) > 1:
-        return written(_value(piece, values, alone=False) for piece in pieces)
+        return written(_part(piece, values, path, index) for index, piece in enumerate(pieces))
     value = _value(pieces[0], values, alone=True)
     return value.written if isinstance(value, Placeholder) else escaped(value)
+
+
+def _part(piece: str | Placeholder, values: _Values, path: str, index: int) -> str | Placeholder:
+    """What takes the place of a piece of a longer string."""
+    if isinstance(piece, str) or piece.source is Source.SECRET:
+        return piece
+    value: str = _value(piece, values, alone=False)
+    if path != URL_PATH or index == 0:
+        return value
+    try:
+        return encoded(value)
+    except ValueError as error:
+        raise UnresolvedError(f"{piece.written} {error}") from None
 
 
 def _value(piece: str | Placeholder, values: _Values, *, alone: bool) -> JsonValue:
@@ -160,8 +176,11 @@ def _unfilled(config: JsonObject, values: _Values) -> Iterator[Fault]:
     """A fault for each placeholder of the config that cannot be filled in."""
     for path, text in texts(config, "config"):
         pieces = template(text)
-        for piece in pieces:
+        for index, piece in enumerate(pieces):
             try:
-                _value(piece, values, alone=len(pieces) == 1)
+                if len(pieces) == 1:
+                    _value(piece, values, alone=True)
+                else:
+                    _part(piece, values, path, index)
             except UnresolvedError as error:
                 yield Fault(path, str(error))

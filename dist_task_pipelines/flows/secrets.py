@@ -10,6 +10,7 @@ from dist_task_pipelines.domain.errors import Fault, InvalidConfiguration
 from dist_task_pipelines.domain.json import JsonObject, JsonValue
 from dist_task_pipelines.flows.faults import join
 from dist_task_pipelines.flows.placeholders import Placeholder, Source, has_syntax, parse
+from dist_task_pipelines.flows.urls import URL_PATH, encoded
 
 REDACTED = "[redacted]"
 
@@ -59,9 +60,19 @@ class _Filling:
 
     def _text(self, text: str, path: str) -> str:
         return "".join(
-            self._secret(piece, path) if isinstance(piece, Placeholder) else piece
-            for piece in parse(text)
+            self._part(piece, path, index) if isinstance(piece, Placeholder) else piece
+            for index, piece in enumerate(parse(text))
         )
+
+    def _part(self, placeholder: Placeholder, path: str, index: int) -> str:
+        secret = self._secret(placeholder, path)
+        if path != URL_PATH or index == 0:
+            return secret
+        try:
+            return encoded(secret)
+        except ValueError:  # which would repeat it
+            self.faults.append(Fault(path, f"{placeholder.written} cannot stand in a URL"))
+            return ""
 
     def _secret(self, placeholder: Placeholder, path: str) -> str:
         if placeholder.source is not Source.SECRET:

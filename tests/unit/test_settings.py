@@ -483,8 +483,14 @@ def test_hide_password(url: str, hidden: str) -> None:
 # --- the example -------------------------------------------------------------------------------
 
 # Keys whose default depends on the machine, or of sections that are absent by default.
-NO_FIXED_DEFAULT = {"database.url", "dagster.storage_url", "tasks.file"}
-ABSENT_BY_DEFAULT = ("rocketmq.", "services.", "databases.")
+NO_FIXED_DEFAULT = {
+    "database.url",
+    "dagster.storage_url",
+    "http.no_proxy",
+    "http.proxy",
+    "tasks.file",
+}
+ABSENT_BY_DEFAULT = ("rocketmq.", "services.", "databases.", "tls.")
 
 
 def uncommented() -> str:
@@ -523,6 +529,7 @@ def test_the_example_names_every_key_with_its_default(
     home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DB_PASSWORD", "p")
+    monkeypatch.setenv("PROXY_PASSWORD", "p")
     config = tmp_path / "dist_task.toml"
     config.write_text(uncommented(), encoding="utf-8")
     example, default = Settings.load(config, home), Settings.load(None, home)
@@ -539,6 +546,7 @@ def test_the_examples_sections_without_default_show_the_defaults_of_their_keys(
     home: Path, monkeypatch: pytest.MonkeyPatch, write: Write
 ) -> None:
     monkeypatch.setenv("DB_PASSWORD", "p")
+    monkeypatch.setenv("PROXY_PASSWORD", "p")
     example = Settings.load(write(uncommented()), home)
     least = Settings.load(
         write("rocketmq.endpoints = 'h:1'\nservices.PaymentService.address = 'h:1'"), home

@@ -201,14 +201,18 @@ def test_an_executor_that_is_not_there_or_cannot_be_connected() -> None:
 
 def test_the_public_names() -> None:
     assert sorted(public.__all__) == [
+        "Applied",
         "ENTRY_POINT_GROUP",
         "Executor",
         "ExecutorConfig",
         "GivenUp",
+        "Outcome",
         "Participants",
         "Progress",
+        "Proxy",
         "Registry",
         "Request",
         "RocketMQ",
         "Service",
+        "Tls",
     ]

@@ -195,3 +195,39 @@ def test_every_string_that_cannot_be_filled_in_is_named() -> None:
     one = task(config={"a": "${input.x}", "b": ["${input.y}"]})
     paths = [path for path, _ in faults_of(InvalidParams, task_config, one, {}, {})]
     assert paths == ["config.a", "config.b[0]"]
+
+
+@pytest.mark.parametrize(
+    ("url", "made"),
+    [
+        ("${input.url}", "http://h/a b?c=d"),
+        ("${input.url}/${input.odd}", "http://h/a b?c=d/a%2Fb%3F%C3%BC%25%20%24%7Bx%7D"),
+        ("http://h/${input.odd}/x", "http://h/a%2Fb%3F%C3%BC%25%20%24%7Bx%7D/x"),
+        ("http://h/?a=${input.odd}&b=${input.n}", "http://h/?a=a%2Fb%3F%C3%BC%25%20%24%7Bx%7D&b=7"),
+        ("http://h/${secret.S}/${input.n}", "http://h/${secret.S}/7"),
+        ("http://h/a b/${tasks.deduct.output.receipt}", "http://h/a b/r1"),
+    ],
+)
+def test_a_value_inside_a_url_is_percent_encoded(url: str, made: str) -> None:
+    values: JsonObject = {"url": "http://h/a b?c=d", "odd": "a/b?ü% ${x}", "n": 7}
+    config = task_config(task("t", config={"url": url}), values, OUTPUTS)
+    assert config == {"url": made}
+
+
+def test_only_the_url_of_the_task_is_one() -> None:
+    config = {"body": "http://h/${input.x}", "json": {"url": "http://h/${input.x}"}}
+    made = task_config(task("t", config=config), {"x": "a/b"}, {})
+    assert made == {"body": "http://h/a/b", "json": {"url": "http://h/a/b"}}
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("..", "${input.x} is '..', which would change the URL's path"),
+        (".", "${input.x} is '.', which would change the URL's path"),
+        ("\ud800", "${input.x} holds a lone surrogate, which cannot stand in a URL"),
+    ],
+)
+def test_a_value_that_no_url_can_hold_is_named(value: str, why: str) -> None:
+    called = task("t", config={"url": "http://h/${input.x}/y"})
+    assert faults_of(InvalidParams, task_config, called, {"x": value}, {}) == [("config.url", why)]

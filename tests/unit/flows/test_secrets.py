@@ -81,3 +81,15 @@ def test_an_empty_secret_redacts_nothing() -> None:
 def test_keys_that_become_equal_are_kept_apart() -> None:
     redacted = redact({"k1": 1, "k2": 2, "[redacted]": 3}, {"k1", "k2"})
     assert redacted == {"[redacted]": 1, "[redacted]'": 2, "[redacted]''": 3}
+
+
+def test_a_secret_inside_a_url_is_percent_encoded() -> None:
+    secrets = {"BASE": "http://u@h/", "S": "a/b?", "UP": ".."}
+    config = {"url": "${secret.BASE}x/${secret.S}", "body": "http://${secret.S}"}
+    filled, used = fill_secrets(config, secrets.get)
+    assert filled == {"url": "http://u@h/x/a%2Fb%3F", "body": "http://a/b?"}
+    assert used == {"http://u@h/", "a/b?"}
+    dots = {"url": "http://h/${secret.UP}"}
+    assert faults_of(InvalidConfiguration, fill_secrets, dots, secrets.get) == [
+        ("config.url", "${secret.UP} cannot stand in a URL")
+    ]
