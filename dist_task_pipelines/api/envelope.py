@@ -38,7 +38,7 @@ def failure(
 
 
 def plain(data: BaseModel | Sequence[BaseModel]) -> JsonValue:
-    """The model as JSON values."""
-    if isinstance(data, BaseModel):
-        return data.model_dump(mode="json")
-    return [each.model_dump(mode="json") for each in data]
+    """The model as JSON values; pydantic's own mode for them spoils keys with lone surrogates."""
+    return (
+        data.model_dump() if isinstance(data, BaseModel) else [each.model_dump() for each in data]
+    )

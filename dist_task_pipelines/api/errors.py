@@ -66,6 +66,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(DistTaskError, _platform_error)
     app.add_exception_handler(RequestValidationError, _invalid_query)
     app.add_exception_handler(HTTPException, _routing_error)
+    app.add_exception_handler(Exception, _unforeseen)
 
 
 async def _platform_error(_request: Request, error: Exception) -> Response:
@@ -94,6 +95,11 @@ async def _routing_error(request: Request, error: Exception) -> Response:
         message = f"{path} does not take {request.method}, but {allowed}"
         return failure(405, message, headers={"Allow": allowed})
     return failure(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _unforeseen(_request: Request, _error: Exception) -> Response:
+    """Around this, Starlette raises the error once more, and `asgi.Guard` logs it."""
+    return failure(500, INTERNAL)
 
 
 def _methods(request: Request) -> Iterator[str]:

@@ -79,14 +79,14 @@ class Routes:
         return declare
 
     def find(self, method: str, segments: Sequence[str]) -> tuple[Handler, tuple[str, ...]] | None:
-        """The handler for a path, and the ids in it."""
+        """The handler for a path, and the ids in it, as they stand there."""
         wanted = (method, *segments)
         for pattern, handler in self.handlers.items():
             if len(pattern) == len(wanted) and all(
                 part in ("{}", given) for part, given in zip(pattern, wanted, strict=True)
             ):
                 pairs = zip(pattern, wanted, strict=True)
-                return handler, tuple(unquote(given) for part, given in pairs if part == "{}")
+                return handler, tuple(given for part, given in pairs if part == "{}")
         return None
 
 
@@ -99,9 +99,10 @@ def answer(memory: Memory, request: Request) -> Response:
     found = route.find(request.method, segments)
     if found is None:
         return _failure(404, f"no such call: {request.method} {request.path}")
-    handler, parts = found
+    handler, quoted = found
     actor = request.headers.get("X-Actor", DEFAULT_ACTOR)
     try:
+        parts = tuple(_unquoted(part) for part in quoted)
         data = handler(memory, Call(parts, request.query, actor, request.body))
     except DistTaskError as error:
         faults = error.faults if isinstance(error, InvalidInput) else ()
@@ -298,6 +299,13 @@ def get_health(memory: Memory, call: Call) -> Answer:
 
 
 # --- below -----------------------------------------------------------------------------------
+
+
+def _unquoted(part: str) -> str:
+    try:
+        return unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidInput.at("path", "is not valid UTF-8") from None
 
 
 def _one(memory: Memory, request: schemas.Submit) -> schemas.SubmitResult:

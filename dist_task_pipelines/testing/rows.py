@@ -65,7 +65,7 @@ class TaskRow:
     def state(self) -> TaskState:
         """As the rules of a transaction's life take it."""
         error = self.outcome.error if self.outcome else None
-        text = f"{error.type}: {error.message}" if error else ""
+        text = error.message if error else ""
         return TaskState(self.status, self.grant, self.handled, text, self.attempts)
 
 
