@@ -66,3 +66,8 @@ class Flow:
     def by_id(self) -> dict[str, Task]:
         """The tasks by their id."""
         return {task.id: task for task in self.tasks}
+
+    @cached_property
+    def leading_on(self) -> frozenset[str]:
+        """The tasks whose success alone lets another task be called."""
+        return frozenset(task.depends_on[0] for task in self.tasks if len(task.depends_on) == 1)

@@ -20,6 +20,8 @@ JsonObject = dict[str, Any]
 MAX_DEPTH = 64
 MAX_DIGITS = 4300  # Python's own limit on converting a text to an integer
 
+_COMPACT = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
 
 def loads(text: str | bytes) -> JsonValue:
     """Parse JSON strictly.
@@ -57,7 +59,7 @@ def dumps(value: JsonValue) -> str:
         InvalidJson: NaN, infinity, something that is not a JSON value, or nesting too deep.
     """
     try:
-        return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        return _COMPACT.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidJson.at("", f"not a JSON value: {error}") from None
 

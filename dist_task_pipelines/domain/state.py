@@ -61,6 +61,9 @@ class Settlement:
         return not self.in_flight and (self.next_due_at is None or self.next_due_at > now)
 
 
+SUCCEEDED = Settlement(TransactionStatus.SUCCESS, Health.HEALTHY, None)
+
+
 def may_be_called(flow: Flow, task_id: str, states: TaskStates, now: datetime) -> bool:
     """Whether the task may be called now."""
     due = due_at(flow, task_id, states, now)
@@ -91,7 +94,7 @@ def settle(flow: Flow, states: TaskStates, now: datetime, *, cancel: bool = Fals
     everything has succeeded by then.
     """
     if all(states.get(task.id, NOT_STARTED).status.lets_downstream_run for task in flow.tasks):
-        return Settlement(TransactionStatus.SUCCESS, Health.HEALTHY, None)
+        return SUCCEEDED
     in_flight = any(state.status is TaskStatus.RUNNING for state in states.values())
     if cancel and not in_flight:
         return Settlement(TransactionStatus.CANCELLED, Health.HEALTHY, None, error="cancelled")

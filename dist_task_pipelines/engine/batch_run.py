@@ -18,7 +18,7 @@ from dist_task_pipelines.domain.status import TaskStatus
 from dist_task_pipelines.engine.calls import Caller
 from dist_task_pipelines.engine.event_loop import EventLoop
 from dist_task_pipelines.engine.lease import LeaseKeeper
-from dist_task_pipelines.engine.requests import Attempt, Sorted, needed, prepare, sort
+from dist_task_pipelines.engine.requests import Attempt, Sorted, prepare, sort, upstream
 from dist_task_pipelines.engine.writing import NOT_CALLED, AttemptWriter
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import Batch, BatchEnd, Finish
@@ -118,8 +118,10 @@ class BatchRun:
             raise
 
     def _run_task(self, task: Task) -> TaskReport:
-        names = needed(self.flow, task)
-        loaded = self._writer.patiently(lambda: self._ledger.attempts.load(self.batch, names))
+        names = upstream(self.flow, task)
+        loaded = self._writer.patiently(
+            lambda: self._ledger.attempts.load(self.batch, task.id, names)
+        )
         now = self._writer.patiently(self._ledger.clock.now)
         members = sort(self.flow, task, self.batch, loaded, now)
         going = [] if self.was_stopped else members.ready

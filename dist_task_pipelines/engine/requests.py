@@ -58,9 +58,9 @@ class Sorted:
     waiting: list[Member] = field(default_factory=list)
 
 
-def needed(flow: Flow, task: Task) -> list[str]:
-    """The task and all above it: what its conditions and its placeholders speak of."""
-    names = [task.id]
+def upstream(flow: Flow, task: Task) -> list[str]:
+    """All tasks above this one: what its conditions and its placeholders speak of."""
+    names = list(task.depends_on)
     for name in names:
         names += [up for up in flow.by_id[name].depends_on if up not in names]
     return names

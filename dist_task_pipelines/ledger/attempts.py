@@ -14,10 +14,10 @@ from dist_task_pipelines.domain import json
 from dist_task_pipelines.domain.errors import InvalidJson, LeaseLost
 from dist_task_pipelines.domain.flow import Flow, Task
 from dist_task_pipelines.domain.json import JsonObject
-from dist_task_pipelines.domain.state import may_be_called
+from dist_task_pipelines.domain.state import NOT_STARTED, may_be_called
 from dist_task_pipelines.domain.status import LogAction, TaskStatus
 from dist_task_pipelines.ledger import tables
-from dist_task_pipelines.ledger.bulk import insert_rows, upsert_rows
+from dist_task_pipelines.ledger.bulk import insert_rows, update_rows, upsert_rows
 from dist_task_pipelines.ledger.counting import count_calls
 from dist_task_pipelines.ledger.database import Database, reads, writes
 from dist_task_pipelines.ledger.exceptions import SYSTEM, Failure, close_open, record_failures
@@ -25,6 +25,7 @@ from dist_task_pipelines.ledger.owning import lock_batch, lock_owned, stretch_le
 from dist_task_pipelines.ledger.records import Batch, Finish, Start, TaskRow
 from dist_task_pipelines.ledger.settling import log_row, release_idle
 from dist_task_pipelines.ledger.task_rows import (
+    STATE_COLUMNS,
     error_columns,
     grant_columns,
     new_task,
@@ -58,9 +59,13 @@ class AttemptStore:
 
     @reads
     def load(
-        self, connection: Connection, batch: Batch, task_ids: Collection[str]
+        self, connection: Connection, batch: Batch, task_id: str, upstream: Collection[str] = ()
     ) -> dict[int, dict[str, TaskRow]]:
-        """The started tasks among `task_ids` of the batch's members that it still owns."""
+        """What a task finds, for each of the batch's members that it still owns.
+
+        That is its own row and those of the tasks upstream, where they have started; only its
+        own has a request.
+        """
         owned = sa.select(tables.transaction.c.seq).where(tables.transaction.c.batch_id == batch.id)
         loaded: dict[int, dict[str, TaskRow]] = {
             seq: {} for seq in connection.scalars(owned.order_by(tables.transaction.c.seq))
@@ -71,9 +76,14 @@ class AttemptStore:
             _exception.is_open.is_(True),
         )
         query = (
-            sa.select(tables.task, _exception.retry_times)
+            sa.select(
+                *STATE_COLUMNS,
+                _task.output_data,
+                sa.case((_task.task_id == task_id, _task.request)).label("request"),
+                _exception.retry_times,
+            )
             .outerjoin(tables.exception, open_exception)
-            .where(_task.seq.in_(list(loaded)), _task.task_id.in_(task_ids))
+            .where(_task.seq.in_(list(loaded)), _task.task_id.in_([task_id, *upstream]))
         )
         for row in connection.execute(query):
             loaded[row.seq][row.task_id] = _task_row(row)
@@ -110,14 +120,14 @@ class AttemptStore:
         if held.stop_requested:
             return set()
         rows = lock_owned(connection, batch.id, [start.seq for start in starts])
-        release_idle(connection, flow, [row for row in rows if row.cancel_requested], now)
-        states = task_states(connection, [row.seq for row in rows])
+        release_idle(connection, flow, [row.seq for row in rows if row.cancel_requested], now)
+        states = task_states(connection, [row.seq for row in rows], [task.id, *task.depends_on])
         free = {
-            row.seq: row
+            row.seq: states[row.seq].get(task.id, NOT_STARTED).attempts
             for row in rows
             if not row.cancel_requested and may_be_called(flow, task.id, states[row.seq], now)
         }
-        going = [(free[start.seq], start) for start in starts if start.seq in free]
+        going = [(start, free[start.seq] + 1) for start in starts if start.seq in free]
         self._begin(connection, batch, task, going, now)
         return set(free)
 
@@ -144,16 +154,18 @@ class AttemptStore:
         calls = _under_way(connection, [row.seq for row in locked], task.id)
         rows = {row.seq: row for row in locked if row.seq in calls}
         ours = [finish for finish in finishes if finish.seq in rows]
-        self._end(connection, task, [(rows[finish.seq], finish) for finish in ours], now)
+        _end(connection, task, ours, now)
         record_failures(connection, flow, task, [_failure(f) for f in ours if _failed(f)], now)
         done = [finish.seq for finish in ours if not _failed(finish)]
         close_open(connection, done, task.id, by=SYSTEM, now=now)
         ended = [
-            _log_end(rows[finish.seq], finish, task, batch, now, attempt=calls[finish.seq].attempts)
+            _log_end(finish, task, batch, now, attempt=calls[finish.seq].attempts)
             for finish in ours
         ]
         insert_rows(connection, tables.log, ended)
-        release_idle(connection, flow, list(rows.values()), now)
+        settling = [finish.seq for finish in ours if _may_settle(flow, task, finish)]
+        cancelled = [row.seq for row in rows.values() if row.cancel_requested]
+        release_idle(connection, flow, {*settling, *cancelled}, now)
         durations = [(f.verdict.status, now - calls[f.seq].started_at) for f in ours]
         count_calls(connection, flow.id, task.id, durations, now)
         return set(rows)
@@ -163,34 +175,19 @@ class AttemptStore:
         connection: Connection,
         batch: Batch,
         task: Task,
-        starts: Sequence[tuple[AnyRow, Start]],
+        starts: Sequence[tuple[Start, int]],
         now: datetime,
     ) -> None:
-        before = _attempts(connection, [row.seq for row, _ in starts], task.id)
-        numbers = {row.seq: before.get(row.seq, 0) + 1 for row, _ in starts}
-        begun = [_begun(row, task, start, numbers[row.seq], now) for row, start in starts]
+        """Write the beginning of attempts of these numbers."""
+        begun = [_begun(task, start, number, now) for start, number in starts]
         upsert_rows(connection, tables.task, begun, replace=BEGUN)
-        log = [_log_start(row, task, batch, now, attempt=numbers[row.seq]) for row, _ in starts]
+        log = [_log_start(start, task, batch, now, attempt=number) for start, number in starts]
         insert_rows(connection, tables.log, log)
 
-    def _end(
-        self,
-        connection: Connection,
-        task: Task,
-        finishes: Sequence[tuple[AnyRow, Finish]],
-        now: datetime,
-    ) -> None:
-        changes = {row.seq: _ended(finish, now) for row, finish in finishes}
-        rows = [
-            {**new_task(row, task, TaskStatus.RUNNING), **changes[row.seq]} for row, _ in finishes
-        ]
-        replace = [name for change in list(changes.values())[:1] for name in change]
-        upsert_rows(connection, tables.task, rows, replace=replace)
 
-
-def _begun(row: AnyRow, task: Task, start: Start, attempt: int, now: datetime) -> dict[str, Any]:
+def _begun(task: Task, start: Start, attempt: int, now: datetime) -> dict[str, Any]:
     return {
-        **new_task(row, task, TaskStatus.RUNNING),
+        **new_task(start.seq, start.idempotency_key, task, TaskStatus.RUNNING),
         "attempts": attempt,
         "request": start.request,
         "input_data": start.input_data,
@@ -199,9 +196,21 @@ def _begun(row: AnyRow, task: Task, start: Start, attempt: int, now: datetime) -
     }
 
 
+def _end(connection: Connection, task: Task, finishes: Sequence[Finish], now: datetime) -> None:
+    """Write what tasks whose calls were under way came to."""
+    changes = [_ended(finish, now) for finish in finishes]
+    update_rows(connection, tables.task, "seq", changes, where={"task_id": task.id})
+
+
+def _may_settle(flow: Flow, task: Task, finish: Finish) -> bool:
+    """Whether nothing may be left to call after this end: not if it lets another task be called."""
+    return _failed(finish) or task.id not in flow.leading_on
+
+
 def _ended(finish: Finish, now: datetime) -> dict[str, Any]:
     outcome = finish.outcome
     return {
+        "seq": finish.seq,
         "status": finish.verdict.status,
         **grant_columns(finish.verdict.grant),
         **error_columns(outcome.error),
@@ -209,12 +218,6 @@ def _ended(finish: Finish, now: datetime) -> dict[str, Any]:
         "applied": outcome.applied,
         "completed_at": now,
     }
-
-
-def _attempts(connection: Connection, seqs: Sequence[int], task_id: str) -> dict[int, int]:
-    query = sa.select(_task.seq, _task.attempts)
-    rows = connection.execute(query.where(_task.seq.in_(seqs), _task.task_id == task_id))
-    return {row.seq: row.attempts for row in rows}
 
 
 def _under_way(connection: Connection, seqs: Sequence[int], task_id: str) -> dict[int, AnyRow]:
@@ -239,10 +242,10 @@ def _failure(finish: Finish) -> Failure:
 
 
 def _log_start(
-    row: AnyRow, task: Task, batch: Batch, now: datetime, *, attempt: int
+    start: Start, task: Task, batch: Batch, now: datetime, *, attempt: int
 ) -> dict[str, Any]:
     return log_row(
-        row,
+        start.seq,
         LogAction.START if attempt == 1 else LogAction.RETRY,
         f"calling {task.name}",
         now,
@@ -253,10 +256,10 @@ def _log_start(
 
 
 def _log_end(
-    row: AnyRow, finish: Finish, task: Task, batch: Batch, now: datetime, *, attempt: int
+    finish: Finish, task: Task, batch: Batch, now: datetime, *, attempt: int
 ) -> dict[str, Any]:
     return log_row(
-        row,
+        finish.seq,
         LogAction(finish.verdict.status),
         _summary(finish),
         now,

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -20,10 +21,11 @@ from dist_task_pipelines.domain.errors import DistTaskError, RowRefused
 
 R = TypeVar("R")
 Row = Mapping[str, Any]
+EMPTY: Row = MappingProxyType({})
 
 ROWS_PER_INSERT = 500
-ROWS_PER_UPDATE = 100  # where a row is a branch of a CASE
 REPLACE, ADD = "replace", "add"
+FIXED = "key_"  # before the name of a column: its value in the WHERE clause
 DOCUMENT_LENGTH = 1_000_000  # characters; some become several bytes, and quoting doubles them
 
 _quoted = mysql.dialect().identifier_preparer.quote
@@ -46,14 +48,27 @@ def upsert_rows(
     _add_rows(connection, table, rows, dict.fromkeys(replace, REPLACE) | dict.fromkeys(add, ADD))
 
 
-def update_rows(connection: Connection, table: Table, key: str, rows: Sequence[Row]) -> None:
-    """Update many rows by key, each to its own values. Every row names the same columns."""
-    if connection.dialect.name == "sqlite":
-        _update_by_case(connection, table, key, rows)
-        return
+def update_rows(
+    connection: Connection,
+    table: Table,
+    key: str,
+    rows: Sequence[Row],
+    *,
+    where: Row = EMPTY,
+) -> None:
+    """Update many rows by key, each to its own values. Every row names the same columns.
+
+    Args:
+        where: the rest of the key: columns that have one value in all these rows.
+    """
     for chunk in chunks(rows, ROWS_PER_INSERT):
+        if connection.dialect.name == "sqlite":
+            _sqlite_update(connection, table, key, chunk, where)
+            continue
         folded = _fold(connection, table, chunk, key)
-        _send(connection, _mysql_update(table, key, folded.shared_names, folded.names), folded)
+        shape = table, key, folded.shared_names, folded.names, tuple(where)
+        values = {f"{FIXED}{name}": value for name, value in where.items()}
+        _send(connection, _mysql_update(*shape), folded, values)
 
 
 def chunks(items: Sequence[R], size: int) -> Iterator[Sequence[R]]:
@@ -89,22 +104,14 @@ def _sqlite_insert(table: Table, changes: Mapping[str, str]) -> sa.Insert:
     )
 
 
-def _update_by_case(connection: Connection, table: Table, key: str, rows: Sequence[Row]) -> None:
-    """A column with one value for all rows is set plainly, another by a CASE over the key."""
-    for chunk in chunks(rows, ROWS_PER_UPDATE):
-        column = table.c[key]
-        names = [name for name in chunk[0] if name != key]
-        values = {name: _by_key(table.c[name], column, chunk) for name in names}
-        keys = [row[key] for row in chunk]
-        connection.execute(sa.update(table).where(column.in_(keys)).values(values))
-
-
-def _by_key(target: sa.Column[Any], key: sa.Column[Any], rows: Sequence[Row]) -> Any:
-    values = [row[target.name] for row in rows]
-    if all(value == values[0] for value in values):
-        return values[0]
-    cases = {row[key.name]: sa.literal(row[target.name], target.type) for row in rows}
-    return sa.case(cases, value=key)
+def _sqlite_update(
+    connection: Connection, table: Table, key: str, rows: Sequence[Row], fixed: Row
+) -> None:
+    names = [name for name in rows[0] if name != key]
+    found = [table.c[key] == sa.bindparam(f"{FIXED}{key}")]
+    found += [table.c[name] == value for name, value in fixed.items()]
+    statement = sa.update(table).where(*found).values({n: sa.bindparam(n) for n in names})
+    connection.execute(statement, [{**row, f"{FIXED}{key}": row[key]} for row in rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +162,21 @@ def _as_sent(connection: Connection, column: sa.Column[Any], rows: Sequence[Row]
         raise RowRefused(f"the ledger cannot keep a value of {column}: {error}") from error
 
 
-def _send(connection: Connection, statement: sa.TextClause, folded: _Folded) -> None:
+def _send(
+    connection: Connection, statement: sa.TextClause, folded: _Folded, values: Row = EMPTY
+) -> None:
     """Send rows as one document; as two where it would be too long for one statement."""
+    plain = {**folded.shared, **values}
     if not folded.names:
-        connection.execute(statement, folded.shared)
+        connection.execute(statement, plain)
         return
     document = json.dumps(folded.rows, ensure_ascii=False, default=str, separators=(",", ":"))
     if len(document) <= DOCUMENT_LENGTH or len(folded.rows) == 1:
-        connection.execute(statement, {**folded.shared, "rows": document})
+        connection.execute(statement, {**plain, "rows": document})
         return
     middle = len(folded.rows) // 2
     for half in (folded.rows[:middle], folded.rows[middle:]):
-        _send(connection, statement, dataclasses.replace(folded, rows=half))
+        _send(connection, statement, dataclasses.replace(folded, rows=half), values)
 
 
 @lru_cache(maxsize=256)
@@ -191,16 +201,19 @@ def _on_duplicate(table: Table, name: str, how: str) -> str:
 
 @lru_cache(maxsize=256)
 def _mysql_update(
-    table: Table, key: str, shared: tuple[str, ...], names: tuple[str, ...]
+    table: Table,
+    key: str,
+    shared: tuple[str, ...],
+    names: tuple[str, ...],
+    fixed: tuple[str, ...],
 ) -> sa.TextClause:
-    target = f"{_quoted(table.name)} AS t"
-    if not names:
-        changes = ", ".join(f"{_quoted(name)} = {_bound(name)}" for name in shared if name != key)
-        return sa.text(f"UPDATE {target} SET {changes} WHERE {_quoted(key)} = {_bound(key)}")
     values = {name: _bound(name) for name in shared} | {name: _of_row(name) for name in names}
     changes = ", ".join(f"t.{_quoted(name)} = {values[name]}" for name in values if name != key)
-    found = f"{target} ON t.{_quoted(key)} = {_of_row(key)}"
-    return sa.text(f"UPDATE {_unfolded(table, names)} JOIN {found} SET {changes}")
+    found = [f"t.{_quoted(key)} = {values[key]}"]
+    found += [f"t.{_quoted(name)} = {_bound(FIXED + name)}" for name in fixed]
+    source = f"{_unfolded(table, names)} STRAIGHT_JOIN " if names else ""
+    target = f"{source}{_quoted(table.name)} AS t"
+    return sa.text(f"UPDATE {target} SET {changes} WHERE {' AND '.join(found)}")
 
 
 def _bound(name: str) -> str:

@@ -54,7 +54,9 @@ def grant_failed_tasks(
         connection,
         tables.log,
         [
-            log_row(row, LogAction.GRANT, "a person asked for it", now, task_id=name, run_id=run_id)
+            log_row(
+                row.seq, LogAction.GRANT, "a person asked for it", now, task_id=name, run_id=run_id
+            )
             for row in rows
             for name in tasks[row.seq]
         ],

@@ -289,7 +289,9 @@ class OperatorStore:
         task_id: str | None = None,
         now: datetime,
     ) -> None:
-        insert_rows(connection, tables.log, [log_row(row, action, message, now, task_id=task_id)])
+        insert_rows(
+            connection, tables.log, [log_row(row.seq, action, message, now, task_id=task_id)]
+        )
 
     def _audit(
         self,

@@ -17,6 +17,7 @@ from dist_task_pipelines.ledger.types import AnyRow
 
 _transaction = tables.transaction.c
 _batch = tables.batch.c
+_WITHOUT_PARAMS = [column for column in _transaction if column.name != "params"]
 
 
 def lock_batch(connection: Connection, batch_id: int) -> AnyRow:
@@ -74,13 +75,21 @@ def stretch_lease(connection: Connection, batch: AnyRow, until: datetime) -> Non
 
 def lock_transactions(connection: Connection, *conditions: Any) -> Sequence[AnyRow]:
     """Lock the transactions that match, in key order, and give their rows without params."""
-    columns = [column for column in _transaction if column.name != "params"]
-    query = sa.select(*columns).where(*conditions).order_by(_transaction.seq)
+    query = sa.select(*_WITHOUT_PARAMS).where(*conditions).order_by(_transaction.seq)
     return connection.execute(query.with_for_update()).all()
 
 
 def lock_owned(connection: Connection, batch_id: int, seqs: Collection[int]) -> Sequence[AnyRow]:
-    """Lock those of the transactions that the batch still owns."""
-    return lock_transactions(
-        connection, _transaction.seq.in_(seqs), _transaction.batch_id == batch_id
-    )
+    """Lock those of the transactions that the batch still owns.
+
+    Gives of each its `seq` and `cancel_requested`, which is all that most of them are locked for.
+    """
+    query = sa.select(_transaction.seq, _transaction.cancel_requested)
+    owned = query.where(_transaction.seq.in_(seqs), _transaction.batch_id == batch_id)
+    return connection.execute(owned.order_by(_transaction.seq).with_for_update()).all()
+
+
+def locked_rows(connection: Connection, seqs: Collection[int]) -> Sequence[AnyRow]:
+    """The rows, without params, of transactions that are locked already; in key order."""
+    query = sa.select(*_WITHOUT_PARAMS).where(_transaction.seq.in_(seqs))
+    return connection.execute(query.order_by(_transaction.seq)).all() if seqs else []

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from dist_task_pipelines.domain.flow import Flow, Task
+from dist_task_pipelines.domain.keys import idempotency_key
 from dist_task_pipelines.domain.outcome import TaskError
 from dist_task_pipelines.domain.state import Grant, TaskState, due_at
 from dist_task_pipelines.domain.status import Applied, GrantedBy, LogAction, TaskStatus
@@ -62,7 +64,7 @@ def recover_in_flight(
         tables.log,
         [
             log_row(
-                by_seq[row.seq],
+                row.seq,
                 LogAction.LOST,
                 LOST.message,
                 now,
@@ -109,20 +111,23 @@ def _fail(
     upsert_rows(
         connection,
         tables.task,
-        [
-            {**new_task(row, task, TaskStatus.FAILED), **changes, **error_columns(error)}
-            for row, error in failing
-        ],
+        [{**_never_called(row, task), **changes, **error_columns(error)} for row, error in failing],
         replace=["status", *changes, *error_columns(None)],
     )
     insert_rows(
         connection,
         tables.log,
         [
-            log_row(row, LogAction.FAILED, f"{error.type}: {error.message}", now, task_id=task.id)
+            log_row(
+                row.seq, LogAction.FAILED, f"{error.type}: {error.message}", now, task_id=task.id
+            )
             for row, error in failing
         ],
     )
+
+
+def _never_called(row: AnyRow, task: Task) -> dict[str, Any]:
+    return new_task(row.seq, idempotency_key(row.id, task.id), task, TaskStatus.FAILED)
 
 
 def _call_again(connection: Connection, task: Task, seqs: Sequence[int], now: datetime) -> None:

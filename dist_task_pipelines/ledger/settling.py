@@ -1,18 +1,19 @@
 """Writing what transactions have come to: their status, their last log row, the statistics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from dist_task_pipelines.domain.flow import Flow
-from dist_task_pipelines.domain.state import Settlement, settle
+from dist_task_pipelines.domain.state import SUCCEEDED, Settlement, settle
 from dist_task_pipelines.domain.status import LogAction, TransactionStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.bulk import insert_rows, update_rows
 from dist_task_pipelines.ledger.counting import count_settled
-from dist_task_pipelines.ledger.task_rows import take_back_grants, task_states
+from dist_task_pipelines.ledger.owning import locked_rows
+from dist_task_pipelines.ledger.task_rows import all_done, take_back_grants, task_states
 from dist_task_pipelines.ledger.types import AnyRow
 
 
@@ -35,8 +36,9 @@ def release(
     _write(connection, rows, _settlements(connection, flow, rows, now), now, losses)
 
 
-def release_idle(connection: Connection, flow: Flow, rows: Sequence[AnyRow], now: datetime) -> None:
+def release_idle(connection: Connection, flow: Flow, seqs: Collection[int], now: datetime) -> None:
     """As `release`, for those of them that have nothing to do at this moment."""
+    rows = locked_rows(connection, seqs)
     settled = _settlements(connection, flow, rows, now)
     idle = [row for row in rows if settled[row.seq].is_idle(now)]
     _write(connection, idle, settled, now, losses=0)
@@ -45,10 +47,12 @@ def release_idle(connection: Connection, flow: Flow, rows: Sequence[AnyRow], now
 def _settlements(
     connection: Connection, flow: Flow, rows: Sequence[AnyRow], now: datetime
 ) -> dict[int, Settlement]:
-    states = task_states(connection, [row.seq for row in rows]) if rows else {}
-    return {
+    done = all_done(connection, flow, [row.seq for row in rows])
+    rest = [row for row in rows if row.seq not in done]
+    states = task_states(connection, [row.seq for row in rest]) if rest else {}
+    return dict.fromkeys(done, SUCCEEDED) | {
         row.seq: settle(flow, states.get(row.seq, {}), now, cancel=row.cancel_requested)
-        for row in rows
+        for row in rest
     }
 
 
@@ -68,7 +72,7 @@ def _write(
         connection,
         tables.log,
         [
-            log_row(row, LogAction.COMPLETE, settled[row.seq].status, now, run_id=row.run_id)
+            log_row(row.seq, LogAction.COMPLETE, settled[row.seq].status, now, run_id=row.run_id)
             for row in final
         ],
     )
@@ -102,7 +106,7 @@ def _released(row: AnyRow, settled: Settlement, now: datetime, losses: int) -> d
 
 
 def log_row(
-    row: AnyRow,
+    seq: int,
     action: LogAction,
     message: str,
     now: datetime,
@@ -114,7 +118,7 @@ def log_row(
 ) -> dict[str, Any]:
     """A row of the execution log, about a transaction or one of its tasks."""
     return {
-        "seq": row.seq,
+        "seq": seq,
         "task_id": task_id,
         "action": action,
         "message": message,

@@ -7,8 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from dist_task_pipelines.domain.flow import Task
-from dist_task_pipelines.domain.keys import idempotency_key
+from dist_task_pipelines.domain.flow import Flow, Task
 from dist_task_pipelines.domain.outcome import TaskError
 from dist_task_pipelines.domain.state import Grant, TaskState
 from dist_task_pipelines.domain.status import GrantedBy, TaskStatus
@@ -18,25 +17,44 @@ from dist_task_pipelines.ledger.types import AnyRow
 _task = tables.task.c
 _exception = tables.exception.c
 
+STATE_COLUMNS = (
+    _task.seq,
+    _task.task_id,
+    _task.status,
+    _task.granted_by,
+    _task.grant_due_at,
+    _task.handled,
+    _task.error_message,
+    _task.attempts,
+)
+
 States = dict[int, dict[str, TaskState]]  # by seq and task id
 
 
-def task_states(connection: Connection, seqs: Collection[int]) -> States:
-    """The state of every started task of these transactions."""
+def task_states(
+    connection: Connection, seqs: Collection[int], task_ids: Collection[str] | None = None
+) -> States:
+    """The states of the started tasks of these transactions: of all, or of those named."""
     states: States = defaultdict(dict)
-    query = sa.select(
-        _task.seq,
-        _task.task_id,
-        _task.status,
-        _task.granted_by,
-        _task.grant_due_at,
-        _task.handled,
-        _task.error_message,
-        _task.attempts,
-    ).where(_task.seq.in_(seqs))
+    query = sa.select(*STATE_COLUMNS).where(_task.seq.in_(seqs))
+    if task_ids is not None:
+        query = query.where(_task.task_id.in_(task_ids))
     for row in connection.execute(query):
         states[row.seq][row.task_id] = state_of(row)
     return states
+
+
+def all_done(connection: Connection, flow: Flow, seqs: Collection[int]) -> set[int]:
+    """Those of the transactions whose every task succeeded or was skipped.
+
+    Most of those that are looked at are; the database counts that faster than rows are read.
+    """
+    if not seqs:
+        return set()
+    done = [status for status in TaskStatus if status.lets_downstream_run]
+    query = sa.select(_task.seq).where(_task.seq.in_(seqs), _task.status.in_(done))
+    complete = query.group_by(_task.seq).having(sa.func.count() == len(flow.tasks))
+    return set(connection.scalars(complete))
 
 
 def state_of(row: AnyRow) -> TaskState:
@@ -47,10 +65,10 @@ def state_of(row: AnyRow) -> TaskState:
     )
 
 
-def new_task(transaction: AnyRow, task: Task, status: TaskStatus) -> dict[str, Any]:
-    """The row of a task that was not called yet."""
+def new_task(seq: int, key: str, task: Task, status: TaskStatus) -> dict[str, Any]:
+    """The row of a task that was not called yet; `key` is its idempotency key."""
     return {
-        "seq": transaction.seq,
+        "seq": seq,
         "task_id": task.id,
         "name": task.name,
         "type": task.type,
@@ -58,7 +76,7 @@ def new_task(transaction: AnyRow, task: Task, status: TaskStatus) -> dict[str, A
         "attempts": 0,
         "max_retry": task.retry.max_attempts,
         "handled": False,
-        "idempotency_key": idempotency_key(transaction.id, task.id),
+        "idempotency_key": key,
         **grant_columns(None),
     }
 

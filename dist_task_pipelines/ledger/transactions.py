@@ -83,7 +83,7 @@ class TransactionStore:
             connection,
             tables.log,
             [
-                log_row(row, LogAction.SUBMIT, f"accepted for {row.flow_id}", now)
+                log_row(row.seq, LogAction.SUBMIT, f"accepted for {row.flow_id}", now)
                 for row in added.values()
             ],
         )

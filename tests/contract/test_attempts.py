@@ -53,7 +53,7 @@ def test_an_attempt_that_begins_is_recorded(ledger: Ledger, clock: SteppableCloc
     flow = a_flow(ledger)
     batch = take(ledger, flow, "or der/1")
     request: dict[str, Any] = {"config": {"url": "http://x"}, "input": {"b": 1, "a": 2}}
-    begin = Start(batch.members[0].seq, "key", request, request["input"])
+    begin = Start(batch.members[0].seq, "or%20der%2F1:deduct", request, request["input"])
     clock.step(1)
     started = ledger.attempts.start(batch, flow, flow.by_id["deduct"], [begin], lease=LEASE)
     assert started == {begin.seq}
@@ -62,7 +62,7 @@ def test_an_attempt_that_begins_is_recorded(ledger: Ledger, clock: SteppableCloc
     assert (task.input_data, task.name, task.type) == ({"b": 1, "a": 2}, "call deduct", "http")
     [(key, most)] = ask(ledger, "SELECT idempotency_key, max_retry FROM dist_task")
     assert (key, most) == ("or%20der%2F1:deduct", 3)
-    loaded = ledger.attempts.load(batch, ["deduct", "notify"])
+    loaded = ledger.attempts.load(batch, "notify", ["deduct"])
     running = TaskState(TaskStatus.RUNNING, attempts=1)
     assert loaded == {begin.seq: {"deduct": TaskRow(running, 1, 0, request, None)}}
     last = ledger.transactions.logs("or der/1")[-1]
@@ -299,7 +299,7 @@ def test_a_failure_after_a_failure_is_written_into_the_open_exception(
         for name in "ab":
             exception = the_exception(ledger, name)
             assert exception.retry_times == min(number, 3), "automatic retries granted"
-            loaded = ledger.attempts.load(batch, ["deduct"])
+            loaded = ledger.attempts.load(batch, "deduct")
             if loaded:
                 assert {rows["deduct"].retry_times for rows in loaded.values()} == {number}
     assert (exception.message, exception.retry_next_at) == ("gone", None)
@@ -478,7 +478,7 @@ def test_outputs_come_out_as_they_went_in(ledger: Ledger) -> None:
     kept = task_of(ledger, "a", "deduct").output_data
     assert kept == output
     assert list(kept or ()) == list(output)
-    loaded = ledger.attempts.load(batch, ["deduct"])
+    loaded = ledger.attempts.load(batch, "deduct")
     assert [rows["deduct"].output for rows in loaded.values()] == [output, output]
 
 
@@ -529,7 +529,7 @@ def test_a_request_that_was_frozen_is_given_to_the_next_attempt(
     finish(ledger, batch, "deduct", {"a": failure(retry_at=clock.now())})
     ledger.batches.end(batch.id, BatchEnd.DONE)
     again = take_again(ledger, flow)
-    row = ledger.attempts.load(again, ["deduct"])[begin.seq]["deduct"]
+    row = ledger.attempts.load(again, "deduct")[begin.seq]["deduct"]
     assert row.request == request
     assert list(row.request or ()) == ["input", "config"]
     assert (row.attempts, row.retry_times) == (1, 1)
@@ -538,12 +538,12 @@ def test_a_request_that_was_frozen_is_given_to_the_next_attempt(
 def test_what_was_not_begun_is_not_loaded(ledger: Ledger) -> None:
     batch = take(ledger, a_flow(ledger), "a", "b")
     seqs = [member.seq for member in batch.members]
-    assert ledger.attempts.load(batch, ["deduct", "notify"]) == {seq: {} for seq in seqs}
+    assert ledger.attempts.load(batch, "notify", ["deduct"]) == {seq: {} for seq in seqs}
     call(ledger, batch, "deduct", success({"receipt": 7}), "a")
-    loaded = ledger.attempts.load(batch, ["deduct"])
+    loaded = ledger.attempts.load(batch, "deduct")
     assert loaded[seqs[0]]["deduct"].output == {"receipt": 7}
     assert loaded[seqs[1]] == {}
-    assert ledger.attempts.load(batch, ["notify"]) == {seq: {} for seq in seqs}
+    assert ledger.attempts.load(batch, "notify") == {seq: {} for seq in seqs}
 
 
 def test_finishing_nothing_changes_nothing(ledger: Ledger) -> None:
