@@ -62,7 +62,7 @@ def test_an_attempt_that_begins_is_recorded(ledger: Ledger, clock: SteppableCloc
     assert (task.input_data, task.name, task.type) == ({"b": 1, "a": 2}, "call deduct", "http")
     [(key, most)] = ask(ledger, "SELECT idempotency_key, max_retry FROM dist_task")
     assert (key, most) == ("or%20der%2F1:deduct", 3)
-    loaded = ledger.attempts.load(batch, "notify", ["deduct"])
+    loaded = ledger.attempts.load(batch, "deduct", ["notify"])
     running = TaskState(TaskStatus.RUNNING, attempts=1)
     assert loaded == {begin.seq: {"deduct": TaskRow(running, 1, 0, request, None)}}
     last = ledger.transactions.logs("or der/1")[-1]
