@@ -379,37 +379,52 @@ class RetryScheduled(Answer):
     retry_next_at: Time
 
 
-class FlowStats(Answer):
+class Settled(Answer):
+    """The transactions that settled since a moment; one that was retried settles again."""
+
+    since: Time
+    success: int
+    failed: int
+    cancelled: int
+    success_rate: float | None = Field(
+        description="of those that succeeded or failed, 0 to 1; null: none has", examples=[0.96]
+    )
+    p50_seconds: float | None = Field(description="median from accepted to settled")
+    p95_seconds: float | None
+
+
+class Numbers(Answer):
+    """How transactions stand."""
+
+    total: int = Field(description="transactions there are")
+    by_status: dict[str, int] = Field(examples=[{"success": 48, "failed": 2}])
+    capped: list[str] = Field(
+        default=[],
+        description=f"the counts that stop at {MAX_TOTAL:,} although there are more",
+        examples=[["by_status.failed", "total"]],
+    )
+    success_rate: float | None = Field(description="today's, as `today.success_rate`")
+    p50_seconds: float | None = Field(description="today's")
+    p95_seconds: float | None = Field(description="today's")
+    exceptions_open: int
+    exceptions_today: int = Field(description="since midnight UTC")
+    backlog: int = Field(description="transactions that wait for a run")
+    backlog_age_seconds: float | None = Field(description="of the one that waits longest")
+    runs_in_flight: int = 0
+    today: Settled | None = None
+    last_hour: Settled | None = None
+
+
+class FlowStats(Numbers):
     """The numbers of one flow version."""
 
     flow_id: str = Field(examples=[FLOW_ID])
-    total: int = Field(description="transactions counted, by the present `by_status`")
-    by_status: dict[str, int] = Field(examples=[{"success": 48, "failed": 2}])
-    success_rate: float | None = Field(
-        description="of those settled, 0 to 1; null: none has", examples=[0.96]
-    )
-    p50_seconds: float | None = Field(description="median duration; null: none has settled")
-    p95_seconds: float | None
-    exceptions_open: int
-    exceptions_today: int = Field(description="since midnight UTC")
-    backlog: int = Field(description="transactions due and not taken")
-    backlog_age_seconds: float | None = Field(description="of the one that waits longest")
 
 
-class Overview(Answer):
+class Overview(Numbers):
     """The numbers of all flows."""
 
     flows: int = Field(description="active versions")
-    total: int
-    by_status: dict[str, int]
-    success_rate: float | None
-    p50_seconds: float | None
-    p95_seconds: float | None
-    exceptions_open: int
-    exceptions_today: int
-    backlog: int
-    backlog_age_seconds: float | None
-    runs_in_flight: int
 
 
 class PartHealth(Answer):

@@ -40,12 +40,12 @@ async def _look(platform: Platform, look: Callable[[], Part], part: type[Part]) 
 
 
 def _database(platform: Platform) -> PartHealth:
-    platform.ledger.health.check_writable()
+    platform.ledger.monitoring.check_writable()
     return PartHealth(ok=True, message=platform.ledger.database.display_url)
 
 
 def _workers(platform: Platform) -> WorkersHealth:
-    work = platform.ledger.health.in_flight()
+    work = platform.ledger.monitoring.in_flight()
     message = f"the work of {work.lost} runs waits to be handed back" if work.lost else ""
     return WorkersHealth(
         ok=not work.lost,

@@ -1,6 +1,7 @@
 """The ledger's records as REST shows them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from dist_task_pipelines import schemas
 from dist_task_pipelines.domain.json import JsonObject
@@ -13,6 +14,7 @@ from dist_task_pipelines.ledger.records import (
     TransactionRecord,
     TransactionSummary,
 )
+from dist_task_pipelines.ledger.stats import Settled, Statistics
 
 
 def flow(record: FlowSummary) -> schemas.FlowVersion:
@@ -134,4 +136,54 @@ def exception(record: ExceptionRecord) -> schemas.ExceptionView:
         handled_remark=record.handled_remark,
         occurred_at=record.occurred_at,
         source=record.source,
+    )
+
+
+def overview(flows: int, numbers: Statistics) -> schemas.Overview:
+    """The numbers of all flows, of which so many versions are active."""
+    return schemas.Overview(flows=flows, **_numbers(numbers))
+
+
+def flow_stats(numbers: Statistics) -> schemas.FlowStats:
+    """The numbers of one flow version."""
+    return schemas.FlowStats(flow_id=numbers.flow_id or "", **_numbers(numbers))
+
+
+def _numbers(numbers: Statistics) -> dict[str, Any]:
+    today = _settled(numbers.today)
+    counts = {
+        **{f"by_status.{status}": number for status, number in numbers.by_status.items()},
+        "exceptions_open": numbers.exceptions_open,
+        "exceptions_today": numbers.exceptions_today,
+        "backlog": numbers.backlog,
+    }
+    capped = [name for name, number in counts.items() if number.is_capped]
+    if any(number.is_capped for number in numbers.by_status.values()):
+        capped.append("total")
+    return {
+        "total": sum(number.count for number in numbers.by_status.values()),
+        "by_status": {status: number.count for status, number in numbers.by_status.items()},
+        "capped": capped,
+        "success_rate": today.success_rate,
+        "p50_seconds": today.p50_seconds,
+        "p95_seconds": today.p95_seconds,
+        "exceptions_open": numbers.exceptions_open.count,
+        "exceptions_today": numbers.exceptions_today.count,
+        "backlog": numbers.backlog.count,
+        "backlog_age_seconds": numbers.backlog_age,
+        "runs_in_flight": numbers.runs_in_flight,
+        "today": today,
+        "last_hour": _settled(numbers.last_hour),
+    }
+
+
+def _settled(numbers: Settled) -> schemas.Settled:
+    return schemas.Settled(
+        since=numbers.since,
+        success=numbers.success,
+        failed=numbers.failed,
+        cancelled=numbers.cancelled,
+        success_rate=numbers.success_rate,
+        p50_seconds=numbers.durations.quantile(0.5),
+        p95_seconds=numbers.durations.quantile(0.95),
     )

@@ -15,7 +15,7 @@ from dist_task_pipelines.ledger.database import Database
 from dist_task_pipelines.ledger.dispatching import Dispatcher
 from dist_task_pipelines.ledger.exceptions import ExceptionStore
 from dist_task_pipelines.ledger.flows import FlowStore
-from dist_task_pipelines.ledger.health import HealthStore
+from dist_task_pipelines.ledger.monitoring import MonitoringStore
 from dist_task_pipelines.ledger.operators import OperatorStore
 from dist_task_pipelines.ledger.records import FlowRecord
 from dist_task_pipelines.ledger.stats import StatsStore
@@ -53,7 +53,7 @@ class Ledger:
         self.operators = OperatorStore(self.database, self.flows)
         self.audit = AuditStore(self.database)
         self.stats = StatsStore(self.database)
-        self.health = HealthStore(self.database)
+        self.monitoring = MonitoringStore(self.database)
 
     @property
     def clock(self) -> Clock:

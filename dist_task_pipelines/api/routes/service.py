@@ -3,13 +3,15 @@
 import asyncio
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from dist_task_pipelines import schemas
 from dist_task_pipelines.api.envelope import JsonResponse, plain
 from dist_task_pipelines.api.health import report
+from dist_task_pipelines.api.metrics import CONTENT_TYPE, exposition
 from dist_task_pipelines.api.openapi import document
 from dist_task_pipelines.api.page import html
-from dist_task_pipelines.api.routes.common import OnPlatform
+from dist_task_pipelines.api.routes.common import OnPlatform, errors
 
 router = APIRouter(tags=["service"])
 
@@ -32,6 +34,18 @@ async def health(platform: OnPlatform) -> Response:
     message = "success" if found.database.ok else found.database.message
     envelope = {"code": 0 if code == 200 else code, "message": message, "data": plain(found)}
     return JsonResponse(envelope, code)
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=PlainTextResponse,
+    responses=errors(),
+)
+async def metrics(platform: OnPlatform) -> Response:
+    """Transactions by flow and status, durations, exceptions, backlog, runs in flight."""
+    text = await platform.run(exposition, platform.ledger)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
 @router.get("/openapi.json", include_in_schema=False)
