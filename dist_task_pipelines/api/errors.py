@@ -80,11 +80,6 @@ async def _invalid_query(_request: Request, error: Exception) -> Response:
     return answer_to(InvalidRequest(faults_of(details, "")))
 
 
-async def _unforeseen(_request: Request, _error: Exception) -> Response:
-    """Starlette raises the error once more after this; `asgi.Guard` logs it."""
-    return failure(500, INTERNAL)
-
-
 def _without_source(details: ErrorDetails) -> ErrorDetails:
     """The error's place without FastAPI's first word, `query` or `path`."""
     return {**details, "loc": details["loc"][1:]}
