@@ -6,7 +6,7 @@ again. `configs/dist_task.example.toml` shows every key.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -44,6 +44,10 @@ DEFAULT_HOME = Path("~/.dist_task")
 CONFIG_VARIABLE = "DIST_TASK_CONFIG"
 HOME_VARIABLE = "DIST_TASK_HOME"
 
+LEAST_SECRET = 6
+"""Characters of a password that is looked for in replies; shorter ones stand in any text."""
+
+_CREDENTIAL = re.compile(r"(?i)auth|cookie|credential|key|passw|secret|signature|token")
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
@@ -410,8 +414,21 @@ class Settings(BaseSettings):
             tls=tls,
             proxy=Proxy(self.http.proxy, self.http.no_proxy) if self.http.proxy else None,
             ledger_uuid=ledger_uuid,
+            secrets=frozenset(filter(_is_secret, self._secrets())),
             max_response_bytes=self.limits.max_response_bytes,
         )
+
+    def _secrets(self) -> Iterator[str]:
+        """The passwords and keys in the configuration that a participant may come to know."""
+        urls = [database.url for database in self.databases.values()]
+        for url in (*urls, self.database.url, self.dagster.storage_url, self.http.proxy):
+            yield from _passwords(url) if url else ()
+        for service in self.services.values():
+            for name, value in service.metadata.items():
+                if _CREDENTIAL.search(name):
+                    yield from (value, value.rpartition(" ")[2])  # "Bearer ..."
+        yield from (each.key_password.get_secret_value() for each in self.tls.values())
+        yield self.rocketmq.secret_key.get_secret_value() if self.rocketmq else ""
 
     def _tls(self, tls: TlsSettings) -> Tls:
         return Tls(
@@ -420,6 +437,19 @@ class Settings(BaseSettings):
             self._full_path(tls.key_file),
             tls.key_password.get_secret_value(),
         )
+
+
+def _passwords(url: str) -> Iterator[str]:
+    parsed = make_url(url)
+    if parsed.password and parsed.password != parsed.username:
+        yield parsed.password
+    for name, value in parsed.query.items():
+        if _CREDENTIAL.search(name) and isinstance(value, str):
+            yield value
+
+
+def _is_secret(text: str) -> bool:
+    return len(text) >= LEAST_SECRET
 
 
 def _existing(config: Path | None, home: Path) -> Path | None:

@@ -2,18 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
-from urllib.parse import quote, quote_plus
+from collections.abc import Callable
 
-from dist_task_pipelines.domain import json
 from dist_task_pipelines.domain.errors import InvalidInput
 from dist_task_pipelines.domain.flow import Task
 from dist_task_pipelines.domain.json import JsonObject
-from dist_task_pipelines.domain.outcome import Outcome, TaskError
+from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied
+from dist_task_pipelines.engine.redaction import presentable
 from dist_task_pipelines.engine.requests import refused, unforeseen
 from dist_task_pipelines.executors import Registry
-from dist_task_pipelines.flows import fill_secrets, redact
+from dist_task_pipelines.flows import fill_secrets
 
 SecretLookup = Callable[[str], str | None]
 
@@ -32,19 +31,20 @@ class Caller:
     async def call(self, task: Task, request: JsonObject, *, idempotency_key: str) -> Outcome:
         """Call the task's participant with a frozen request; always returns."""
         try:
-            config, secrets = fill_secrets(request["config"], self._secrets)
+            config, filled_in = fill_secrets(request["config"], self._secrets)
             executor = self._executors.get(task.type)
         except InvalidInput as error:
             return refused(error)
+        secrets = filled_in | self._executors.secrets
         try:
             outcome = await executor.execute(
                 config, request["input"], idempotency_key=idempotency_key, timeout=task.timeout
             )
-            return _redacted(_checked(outcome), secrets)
+            return presentable(_checked(outcome), secrets)
         except (Exception, asyncio.CancelledError, SystemExit) as error:  # it broke its contract
             if _is_being_cancelled():
                 raise
-            return _redacted(unforeseen(error, Applied.MAYBE), secrets)
+            return presentable(unforeseen(error, Applied.MAYBE), secrets)
 
 
 def _is_being_cancelled() -> bool:
@@ -70,31 +70,3 @@ def _is_sound(outcome: Outcome) -> bool:
         and isinstance(outcome.retry_after, int | float | None)
         and all(isinstance(text, str) for text in texts)
     )
-
-
-def _redacted(outcome: Outcome, secrets: Iterable[str]) -> Outcome:
-    hidden = {form for secret in secrets for form in _forms(secret)}
-    if not hidden:
-        return outcome
-    error = outcome.error
-    return Outcome(
-        output=redact(outcome.output, hidden),
-        error=error
-        and TaskError(
-            redact(error.type, hidden),
-            redact(error.message, hidden),
-            redact(error.code, hidden),
-            redact(error.stack, hidden),
-        ),
-        retryable=outcome.retryable,
-        applied=outcome.applied,
-        retry_after=outcome.retry_after,
-        details=redact(outcome.details, hidden),
-    )
-
-
-def _forms(secret: str) -> set[str]:
-    """The secret in the ways that texts repeat it: plain, quoted, in JSON, in a URL."""
-    plain = secret.encode(errors="surrogatepass")
-    in_urls = {quote(plain), quote(plain, safe=""), quote_plus(plain)}
-    return {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], *in_urls}

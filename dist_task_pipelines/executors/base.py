@@ -180,6 +180,7 @@ class Participants:
         tls: ways of speaking TLS, by the name that http tasks give.
         proxy: that http tasks go through; None when there is none.
         ledger_uuid: marks this ledger's barrier rows in participants' databases.
+        secrets: passwords and keys of these systems, which nothing may repeat.
         max_response_bytes: replies longer than this are not kept.
     """
 
@@ -189,6 +190,7 @@ class Participants:
     tls: Mapping[str, Tls] = field(default_factory=dict)
     proxy: Proxy | None = None
     ledger_uuid: str = ""
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
     max_response_bytes: int = 65536
 
 

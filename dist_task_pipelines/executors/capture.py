@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 
 from dist_task_pipelines.domain.errors import InvalidJson
-from dist_task_pipelines.domain.json import JsonObject, JsonValue, dumps, loads
+from dist_task_pipelines.domain.json import JsonObject, JsonValue, loads
 
 _JSON_TYPE = re.compile(r"(application|text)/([\w.+-]+\+)?json")
 _CHARSET = re.compile(r"""charset\s*=\s*"?([^\s;"]+)""", re.IGNORECASE)
@@ -43,17 +43,6 @@ def unreadable(why: str) -> JsonObject:
 def too_long(limit: int) -> str:
     """Why a reply longer than `limit` bytes cannot be kept."""
     return f"the reply is longer than {limit} bytes (max_response_bytes)"
-
-
-def clip(text: str, limit: int) -> str:
-    """The text, cut so that it takes at most `limit` bytes as JSON, and saying if it is."""
-    if len(dumps(text)) <= limit:
-        return text
-    mark = f"... ({len(text)} characters)"
-    kept = text[:limit]
-    while len(dumps(kept + mark)) > limit:
-        kept = kept[: len(kept) * 9 // 10]
-    return kept + mark
 
 
 def _json(body: bytes) -> JsonObject:

@@ -12,15 +12,12 @@ from email.utils import parsedate_to_datetime
 from dist_task_pipelines.domain.json import JsonObject, dumps
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied
-from dist_task_pipelines.executors.capture import captured, clip, unreadable
+from dist_task_pipelines.executors.capture import captured, unreadable
 
 _WORTH_REPEATING = frozenset({408, 425, 429})  # and every 5xx
 _REFUSED = frozenset({501, 503, 505})  # the 5xx that say that nothing was done
 _WORDS = ("error", "message", "detail")  # where error bodies say what is wrong
 _NOT_LOGGED = frozenset({"set-cookie", "set-cookie2", "www-authenticate"})
-_HEADERS_BYTES = 1200
-_BODY_BYTES = 1500
-_EXCERPT_BYTES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ def outcome_of(reply: Reply, call: str, now: datetime) -> Outcome:
     if 200 <= reply.status < 300:
         return Outcome.success(output, **details)
     if output:
-        details["reply"] = _fitting(output, _BODY_BYTES)
+        details["reply"] = output
     retryable = is_retryable(reply.status)
     wait = retry_after(reply.headers.get("Retry-After", ""), now) if retryable else None
     return Outcome.failure(
@@ -95,7 +92,7 @@ def _words(reply: Reply, output: JsonObject) -> str:
     status = f"{reply.status} {reply.reason}".rstrip()
     if 300 <= reply.status < 400:
         target = reply.headers.get("Location", "nowhere")
-        return f"{status}, a redirect to {clip(target, _EXCERPT_BYTES)}, which is not followed"
+        return f"{status}, a redirect to {target}, which is not followed"
     said = _said(output)
     return f"{status}: {said}" if said else status
 
@@ -105,23 +102,8 @@ def _said(output: JsonObject) -> str:
     if isinstance(error, dict):
         error = error.get("message") or error
     said = error or output.get("value") or output.get("unreadable") or output
-    return clip(said if isinstance(said, str) else dumps(said), _EXCERPT_BYTES) if said else ""
-
-
-def _fitting(output: JsonObject, limit: int) -> JsonObject | str:
-    text = dumps(output)
-    return output if len(text) <= limit else clip(text, limit)
+    return said if isinstance(said, str) else dumps(said) if said else ""
 
 
 def _logged(headers: Mapping[str, str]) -> JsonObject:
-    """The headers for the log, as many as fit; `...` tells how many did not."""
-    logged: JsonObject = {}
-    wanted = [name for name in headers if name.lower() not in _NOT_LOGGED]
-    room = _HEADERS_BYTES
-    for count, name in enumerate(wanted):
-        logged[name] = clip(headers[name], 300)
-        room -= len(dumps(name)) + len(dumps(logged[name]))
-        if room < 0:
-            del logged[name]
-            return logged | {"...": f"{len(wanted) - count} more"}
-    return logged
+    return {name: value for name, value in headers.items() if name.lower() not in _NOT_LOGGED}

@@ -55,6 +55,11 @@ class Registry:
         """What a task's config must fit, by type."""
         return {name: executor.config_model for name, executor in self._types.items()}
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The participants' secrets, which nothing may repeat."""
+        return self._participants.secrets
+
     def connect(self, participants: Participants) -> Self:
         """A registry of the same types for these participants."""
         return type(self)(self._types, participants)

@@ -561,3 +561,42 @@ def test_the_examples_sections_without_default_show_the_defaults_of_their_keys(
 @pytest.mark.parametrize("section", Section.__subclasses__())
 def test_every_key_is_described(section: type[Section]) -> None:
     assert all(field.description for field in section.model_fields.values())
+
+
+def test_what_participants_must_not_repeat(home: Path, write: Write) -> None:
+    config = write(
+        """
+        database.url = "mysql+pymysql://u:of%20the%20ledger@h/db"
+        http.proxy = "http://u:of-the-proxy@h:1"
+        [databases.a]
+        url = "mysql+pymysql://u:of-a-database@h/db"
+        [databases.same_as_user]
+        url = "mysql+pymysql://postgres:postgres@h/db"
+        [databases.short]
+        url = "mysql+pymysql://u:test@h/db"
+        [databases.query]
+        url = "mysql+pymysql://h/db?password=in-the-query&charset=utf8mb4"
+        [tls.t]
+        key_password = "of-the-key"
+        [services.s]
+        address = "h:1"
+        [services.s.metadata]
+        authorization = "Bearer of-the-service"
+        x-api-key = "api-key"
+        tenant = "acme-corporation"
+        [rocketmq]
+        endpoints = "h:1"
+        secret_key = "of-the-broker"
+        """
+    )
+    assert Settings.load(config, home).participants("").secrets == {
+        "of the ledger",
+        "of-the-proxy",
+        "of-a-database",
+        "in-the-query",
+        "of-the-key",
+        "Bearer of-the-service",
+        "of-the-service",
+        "api-key",
+        "of-the-broker",
+    }

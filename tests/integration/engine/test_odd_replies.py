@@ -87,7 +87,9 @@ def test_odd_texts_are_kept(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "details", [{"x": math.nan}, {"x": "y" * 5000}, nested(5000)], ids=["nan", "long", "deep"]
+    "details",
+    [{"x": math.nan}, dict.fromkeys(map(str, range(5000))), nested(5000)],
+    ids=["nan", "many", "deep"],
 )
 def test_details_that_cannot_be_kept_are_left_out(bench: Bench, details: Any) -> None:
     carry(bench, failed(details=details))
@@ -95,6 +97,13 @@ def test_details_that_cannot_be_kept_are_left_out(bench: Bench, details: Any) ->
     row = bench.logs(MINE)[-1].details
     assert row
     assert list(row) == ["omitted"]
+
+
+def test_long_details_are_cut(bench: Bench) -> None:
+    carry(bench, failed(details={"x": "y" * 5000}))
+    row = bench.logs(MINE)[-1].details
+    assert row
+    assert row["x"].endswith("... (5000 characters)")
 
 
 def test_a_long_error_is_cut_and_a_broken_one_escaped(bench: Bench) -> None:

@@ -82,12 +82,6 @@ def test_an_error_says_what_the_participant_said(body: bytes, said: str) -> None
     assert outcome.error.code == "500"
 
 
-def test_long_words_are_cut_and_say_so() -> None:
-    error: Any = answered(500, b"x" * 10_000).error
-    assert len(error.message) < 600
-    assert error.message.endswith("... (10000 characters)")
-
-
 def test_a_redirect_without_a_target() -> None:
     error: Any = answered(304, reason="Not Modified").error
     assert "304 Not Modified, a redirect to nowhere, which is not followed" in error.message
