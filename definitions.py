@@ -12,8 +12,10 @@ from dist_task_pipelines.orchestration.run_batch import batch_resource
 from dist_task_pipelines.settings import Settings
 from resources.ledger import ledger_resource
 from resources.participants import participants_resource
+from resources.rocketmq import requests_resources
 from sensors.due_retries import due_retries_sensor
 from sensors.expired_leases import expired_leases_sensor
+from sensors.mq_requests import mq_requests_sensor
 from sensors.new_requests import new_requests_sensor
 
 
@@ -23,16 +25,19 @@ def defs() -> dg.Definitions:
     settings = Settings.from_environment()
     limits = dispatch_limits(settings)
     jobs = flow_jobs(settings)
+    requests = requests_resources(settings)
     return dg.Definitions(
         jobs=[*jobs, intervene_job],
         sensors=[
             new_requests_sensor(jobs, limits),
             due_retries_sensor(jobs, limits),
             expired_leases_sensor(),
+            *([mq_requests_sensor(settings.limits.max_params_bytes)] if requests else []),
         ],
         resources={
             "ledger": ledger_resource(settings),
             "participants": participants_resource(settings),
             "batch": batch_resource(settings),
+            **requests,
         },
     )

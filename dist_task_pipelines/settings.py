@@ -48,6 +48,7 @@ LEAST_SECRET = 6
 """Characters of a password that is looked for in replies; shorter ones stand in any text."""
 
 _CREDENTIAL = re.compile(r"(?i)auth|cookie|credential|key|passw|secret|signature|token")
+_MQ_NAME = r"^[%A-Za-z0-9_-]{1,127}$"
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
@@ -193,13 +194,21 @@ class RetryDefaults(Section):
 
 
 class RocketMQSettings(Section):
-    """The brokers that mq tasks send to."""
+    """The brokers that mq tasks send to, and where requests come from."""
 
     endpoints: Addresses = Field(
         description="host:port of the RocketMQ 5 proxy; several separated by semicolons"
     )
     access_key: str = Field("", description="who signs in, where the brokers ask for it")
     secret_key: SecretStr = Field(SecretStr(""), description="the access key's secret")
+    request_topic: str | None = Field(
+        None,
+        pattern=_MQ_NAME,
+        description="topic from which requests are taken; by default none are",
+    )
+    consumer_group: str = Field(
+        "dist_task", pattern=_MQ_NAME, description="the group that takes requests"
+    )
 
     @property
     def broker(self) -> RocketMQ:

@@ -281,12 +281,11 @@ class RocketMQStandIn:
     def _acknowledge(self, request: Protobuf, _: grpc.ServicerContext) -> Protobuf:
         with self._changed:
             backlog = self._backlogs[request.group.name, request.topic.name]
-            places = [backlog.held_by(entry.receipt_handle) for entry in request.entries]
-            for place in places:
-                if place is not None:
-                    del backlog.open[place]
+            entries = [_acknowledged(backlog, entry) for entry in request.entries]
             self._changed.notify_all()
-        return s.AckMessageResponse(status=BAD_HANDLE if None in places else OK)
+        answers = {entry.status.code: entry.status for entry in entries}
+        status = next(iter(answers.values())) if len(answers) == 1 else _status("MULTIPLE_RESULTS")
+        return s.AckMessageResponse(status=status, entries=entries)
 
     def _change_invisible_duration(self, request: Protobuf, _: grpc.ServicerContext) -> Protobuf:
         with self._changed:
@@ -310,6 +309,17 @@ def _status(code: str, message: str = "") -> Protobuf:
 
 OK = _status("OK")
 BAD_HANDLE = _status("INVALID_RECEIPT_HANDLE")
+
+
+def _acknowledged(backlog: Backlog, entry: Protobuf) -> Protobuf:
+    place = backlog.held_by(entry.receipt_handle)
+    if place is not None:
+        del backlog.open[place]
+    return s.AckMessageResultEntry(
+        message_id=entry.message_id,
+        receipt_handle=entry.receipt_handle,
+        status=BAD_HANDLE if place is None else OK,
+    )
 
 
 def _handler(name: str, make: Callable[..., Any], method: Callable[..., Any]) -> Any:

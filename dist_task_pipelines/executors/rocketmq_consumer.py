@@ -4,11 +4,15 @@ What it keeps from the rest of the platform, beside what `rocketmq_connection.py
 
 - Its `ack` takes one message a request, and its `ack_async` gives no result. Here what was
   received together is acknowledged together, in one request.
+- Its `startup` does not wait for the brokers to know the consumer, without which they answer
+  a receive with an error.
 - A message that is not acknowledged appears again after INVISIBLE_SECONDS.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from dist_task_pipelines.executors.base import RocketMQ
@@ -47,18 +51,14 @@ class RocketMQConsumer:
 
     def __init__(self, settings: RocketMQ, topic: str, group: str) -> None:
         own = configuration(settings)
-        client = load_client()
+        everything = {topic: load_client().FilterExpression()}
         self.topic = topic
         self._group = group
-        self._consumer = client.SimpleConsumer(
-            own,
-            group,
-            {topic: client.FilterExpression()},
-            await_duration=POLL_SECONDS,
-        )
+        self._consumer = _known_consumer()(own, group, everything, await_duration=POLL_SECONDS)
         self._consumer.startup()
         try:
             find_route(self._consumer, topic)
+            self._consumer.wait_until_known()
         except Exception:
             self.close()
             raise
@@ -108,3 +108,26 @@ class RocketMQConsumer:
         return self._consumer.rpc_client.ack_message_async(
             broker, request, metadata=self._consumer.sign(), timeout=REQUEST_SECONDS
         )
+
+
+@cache
+def _known_consumer() -> Any:
+    """A consumer that can wait until the brokers have its settings."""
+    client = load_client()
+
+    class KnownConsumer(client.SimpleConsumer):  # type: ignore[name-defined, misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self._known = threading.Event()
+            super().__init__(*arguments, **options)
+
+        def reset_setting(self, settings: Any) -> None:
+            super().reset_setting(settings)
+            self._known.set()
+
+        def wait_until_known(self) -> None:
+            if not self._known.wait(REQUEST_SECONDS):
+                raise TimeoutError(
+                    f"the brokers of {self} took no settings within {REQUEST_SECONDS} s"
+                )
+
+    return KnownConsumer
