@@ -6,9 +6,9 @@ The calls are made on an event loop; everything else happens on the caller's thr
 import asyncio
 import threading
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -135,17 +135,14 @@ class BatchRun:
         What goes wrong with a record is raised when all calls have ended and the other
         outcomes are recorded.
         """
-        calls = {self._loop.begin(self._call(task, attempt)): attempt for attempt in attempts}
-        under_way: set[Future[Outcome]] = set(calls)
         finishes: list[Finish] = []
         errors: list[Exception] = []
-        while under_way:
-            wait(under_way, return_when=FIRST_COMPLETED)
-            done, under_way = wait(under_way, timeout=RECORD_EVERY)
-            errors += [error for call in done if isinstance(error := call.exception(), Exception)]
-            ended = [(calls[call], call.result()) for call in done if not call.exception()]
+        call = partial(self._call, task)
+        for ended in self._loop.as_ended(call, attempts, every=RECORD_EVERY):
+            errors += [error for _, error in ended if isinstance(error, Exception)]
+            outcomes = [(each, end) for each, end in ended if isinstance(end, Outcome)]
             try:
-                finishes += self._writer.record(task, ended)
+                finishes += self._writer.record(task, outcomes)
             except Exception as error:
                 errors.append(error)
         if errors:

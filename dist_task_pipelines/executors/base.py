@@ -13,11 +13,13 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dist_task_pipelines.domain import json
 from dist_task_pipelines.domain.errors import Fault
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome
@@ -29,6 +31,8 @@ class ExecutorConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+
+REMEMBERED_LENGTH = 2048  # characters of a config that is remembered
 
 Config = TypeVar("Config", bound=ExecutorConfig)
 
@@ -217,7 +221,7 @@ class Executor(ABC, Generic[Config]):
     ) -> Outcome:
         """Check the config, make the call within `timeout` seconds, and always return."""
         try:
-            checked = self.config_model.model_validate(config)
+            checked = _read(self.config_model, config)
         except ValidationError as error:
             return invalid_config("; ".join(map(str, _faults(error))))
         began = time.monotonic()
@@ -236,6 +240,23 @@ class Executor(ABC, Generic[Config]):
             return _unforeseen(error, request.progress.give_up())
         finally:
             request.progress.give_up()
+
+
+def _read(model: type[Config], config: JsonObject) -> Config:
+    """The config as the model has it. Equal ones, as those without placeholders are, are read once.
+
+    Raises:
+        ValidationError: it does not fit.
+    """
+    text = json.dumps(config)
+    if len(text) > REMEMBERED_LENGTH:
+        return model.model_validate(config)
+    return cast(Config, _read_text(model, text))
+
+
+@lru_cache(maxsize=256)
+def _read_text(model: type[ExecutorConfig], text: str) -> ExecutorConfig:
+    return model.model_validate(json.loads(text))
 
 
 def invalid_config(message: str) -> Outcome:

@@ -27,7 +27,7 @@ def fill_secrets(config: JsonObject, lookup: Lookup) -> tuple[JsonObject, set[st
         InvalidConfiguration: every secret that there is not.
     """
     filling = _Filling(lookup)
-    filled = {key: filling.value(item, join("config", key)) for key, item in config.items()}
+    filled = {key: filling.value(item, (key,)) for key, item in config.items()}
     if filling.faults:
         raise InvalidConfiguration(filling.faults)
     return filled, filling.used
@@ -49,13 +49,13 @@ class _Filling:
         self.used: set[str] = set()
         self.faults: list[Fault] = []
 
-    def value(self, value: JsonValue, path: str) -> JsonValue:
+    def value(self, value: JsonValue, path: tuple[str | int, ...]) -> JsonValue:
         if isinstance(value, str):
-            return self._text(value, path) if has_syntax(value) else value
+            return self._text(value, join("config", *path)) if has_syntax(value) else value
         if isinstance(value, dict):
-            return {key: self.value(item, join(path, key)) for key, item in value.items()}
+            return {key: self.value(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.value(item, join(path, index)) for index, item in enumerate(value)]
+            return [self.value(item, (*path, index)) for index, item in enumerate(value)]
         return value
 
     def _text(self, text: str, path: str) -> str:
