@@ -64,13 +64,6 @@ def dumps(value: JsonValue) -> str:
         raise InvalidJson.at("", f"not a JSON value: {error}") from None
 
 
-def text_length(text: str) -> int:
-    """How long the text is as `dumps` writes it."""
-    if text.isascii() and text.isprintable():
-        return len(text) + text.count('"') + text.count("\\") + 2
-    return len(dumps(text))
-
-
 def canonical(value: JsonValue) -> str:
     """One text for all ways to write the same value: sorted keys, 1.0 and 1e0 as 1."""
     return json.dumps(

@@ -43,12 +43,11 @@ def redacted(outcome: Outcome, secrets: frozenset[str]) -> Outcome:
 
 def fitted(outcome: Outcome) -> Outcome:
     """The outcome with no more words and details than there is room for; what is cut says so."""
-    error = outcome.error
-    return replace(
-        outcome,
-        error=error and replace(error, message=clip(error.message, MESSAGE_BYTES)),
-        details=_fitting_details(outcome.details),
-    )
+    error, details = outcome.error, _fitting_details(outcome.details)
+    if error is None and details is outcome.details:
+        return outcome
+    clipped = error and replace(error, message=clip(error.message, MESSAGE_BYTES))
+    return replace(outcome, error=clipped, details=details)
 
 
 @lru_cache(maxsize=256)

@@ -5,6 +5,7 @@ Knows nothing of where secrets are kept: callers pass a lookup.
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from dist_task_pipelines.domain.errors import Fault, InvalidConfiguration
 from dist_task_pipelines.domain.json import JsonObject, JsonValue
@@ -35,10 +36,14 @@ def fill_secrets(config: JsonObject, lookup: Lookup) -> tuple[JsonObject, set[st
 
 def redact(value: JsonValue, secrets: Iterable[str]) -> JsonValue:
     """The JSON value with each secret, wherever a string or a key holds it, as `[redacted]`."""
+    pattern = _pattern(frozenset(secrets))
+    return _redacted(value, pattern) if pattern else value
+
+
+@lru_cache(maxsize=256)
+def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
     longest_first = sorted(filter(None, secrets), key=len, reverse=True)
-    if not longest_first:
-        return value
-    return _redacted(value, re.compile("|".join(map(re.escape, longest_first))))
+    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
 
 class _Filling:
