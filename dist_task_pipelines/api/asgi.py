@@ -102,8 +102,10 @@ async def _read_body(scope: Scope, receive: Receive, most: int) -> bytes:
     Raises:
         Refused: it is too large, too slow, or its sender has gone.
     """
-    length = dict(scope["headers"]).get(b"content-length", b"0")
-    if int(length) > most:
+    length = _content_length(scope)
+    if length == 0:
+        return b""
+    if length is not None and length > most:
         raise Refused(_too_large(most))
     try:
         async with asyncio.timeout(BODY_PATIENCE):
@@ -111,6 +113,14 @@ async def _read_body(scope: Scope, receive: Receive, most: int) -> bytes:
     except TimeoutError:
         message = f"the body did not arrive within {BODY_PATIENCE:g} s"
         raise Refused(failure(408, message, headers={"Connection": "close"})) from None
+
+
+def _content_length(scope: Scope) -> int | None:
+    """The length told ahead: 0 where there is no body, None where nobody knows."""
+    headers = dict(scope["headers"])
+    if b"transfer-encoding" in headers:
+        return None
+    return int(headers.get(b"content-length", b"0"))
 
 
 async def _gather(receive: Receive, most: int) -> bytes:

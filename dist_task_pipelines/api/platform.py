@@ -66,7 +66,7 @@ class Platform:
         self._threads.shutdown()
 
 
-def platform_of(request: Request) -> Platform:
+async def platform_of(request: Request) -> Platform:
     """The platform behind this request."""
     platform: Platform = request.app.state.platform
     return platform

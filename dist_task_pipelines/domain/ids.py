@@ -35,9 +35,13 @@ def _transaction_id_fault(identifier: str) -> str | None:
         return f"is {len(identifier)} characters long, the most is {TRANSACTION_ID_LENGTH}"
     if identifier != identifier.strip():
         return "must not begin or end with white space"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in identifier):
+    if not identifier.isprintable() and any(map(_is_control_or_surrogate, identifier)):
         return "must not hold control characters or lone surrogates"
     return None
+
+
+def _is_control_or_surrogate(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs")
 
 
 def flow_name_fault(name: str) -> str | None:

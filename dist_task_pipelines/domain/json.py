@@ -7,6 +7,7 @@ two equal keys win; here each of these is refused (`InvalidJson`).
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
@@ -18,6 +19,7 @@ JsonValue = Any  # None, bool, int, float, str, or a list or dict of them
 JsonObject = dict[str, Any]
 
 MAX_DEPTH = 64
+_WHOLE_FLOAT = re.compile(r"[0-9](?:\.0(?![0-9])|e)")  # 1.0 or 1e+16; or a text like it
 MAX_DIGITS = 4300  # Python's own limit on converting a text to an integer
 
 _COMPACT = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
@@ -66,8 +68,13 @@ def dumps(value: JsonValue) -> str:
 
 def canonical(value: JsonValue) -> str:
     """One text for all ways to write the same value: sorted keys, 1.0 and 1e0 as 1."""
+    text = _sorted(value)
+    return _sorted(_normal(value)) if _WHOLE_FLOAT.search(text) else text
+
+
+def _sorted(value: JsonValue) -> str:
     return json.dumps(
-        _normal(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True
+        value, ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True
     )
 
 

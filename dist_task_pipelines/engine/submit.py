@@ -85,7 +85,11 @@ def submit_many(
     digests, refusals = _each(_digest, sent)
     known = ledger.transactions.find([sent[place].transaction_id for place in digests])
     acceptance = _Acceptance(ledger, max_params_bytes, delay)
-    unknown = {place: sent[place] for place in digests if sent[place].transaction_id not in known}
+    unknown = {
+        place: (sent[place], digest)
+        for place, digest in digests.items()
+        if sent[place].transaction_id not in known
+    }
     submissions, more = _each(acceptance.submission, unknown)
     known |= acceptance.add(submissions.values())
     pairs = {
@@ -107,20 +111,26 @@ class _Acceptance:
         self._delay = delay
         self._find_flow = cache(ledger.flows.find)
 
-    def submission(self, request: SubmitRequest) -> Submission:
+    def submission(self, new: tuple[SubmitRequest, str]) -> Submission:
+        request, digest = new
         flow = self._find_flow(request.flow)
         if not flow.is_active:
             raise NotAllowed(
                 f"flow {flow.id!r} is not active; activate it, or submit to another version"
             )
         params = _as_sent(request)
-        size = len(json.dumps(params))
-        if size > self._max_params_bytes:
-            message = f"take {size} bytes as JSON, the most is {self._max_params_bytes}"
+        encoded = json.dumps(params)
+        if len(encoded) > self._max_params_bytes:
+            message = f"take {len(encoded)} bytes as JSON, the most is {self._max_params_bytes}"
             raise InvalidParams([Fault("params", message)])
         check_params(self._ledger.flows.load(flow.id), params)
         return Submission(
-            request.transaction_id, flow.id, params, request_hash(request), delay=self._delay
+            request.transaction_id,
+            flow.id,
+            params,
+            digest,
+            encoded=encoded,
+            delay=self._delay,
         )
 
     def add(self, submissions: Iterable[Submission]) -> dict[str, TransactionRecord]:

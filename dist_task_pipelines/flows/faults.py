@@ -19,6 +19,7 @@ from dist_task_pipelines.domain.json import JsonValue
 _PLAIN_KEY = re.compile(r"[^\s.\[\]\"]+")
 _LONGEST_SHOWN = 40
 _MOST_LISTED = 20
+_PLAIN = {str, int, bool, type(None)}
 
 
 def join(path: str, *keys: str | int) -> str:
@@ -71,19 +72,33 @@ def faults_of(
 
 def not_json(value: JsonValue, path: str) -> Iterator[Fault]:
     """A fault for each part that JSON cannot hold: dates, NaN, keys that are no text."""
+    return iter(()) if _is_json(value) else _not_json(value, path)
+
+
+def _not_json(value: JsonValue, path: str) -> Iterator[Fault]:
     if isinstance(value, dict):
         for key, item in value.items():
             if isinstance(key, str):
-                yield from not_json(item, join(path, key))
+                yield from _not_json(item, join(path, key))
             else:
                 yield Fault(path, f"the key {key!r} must be a string")
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from not_json(item, join(path, index))
+            yield from _not_json(item, join(path, index))
     elif isinstance(value, float) and not math.isfinite(value):
         yield Fault(path, f"{value} is not a JSON number")
     elif not isinstance(value, str | int | float | None):
         yield Fault(path, f"a {type(value).__name__} is not a JSON value; write it as a string")
+
+
+def _is_json(value: JsonValue) -> bool:
+    """Whether JSON can hold the value, told without making a path for each part."""
+    kind = type(value)
+    if kind is dict:
+        return all(type(key) is str and _is_json(item) for key, item in value.items())
+    if kind is list:
+        return all(map(_is_json, value))
+    return kind in _PLAIN or (kind is float and math.isfinite(value))
 
 
 def _message(error: ErrorDetails, model: type[BaseModel] | None) -> str:

@@ -215,9 +215,13 @@ class FlowStore:
         newest = max((row.updated_at for row in rows), default=None)
         return f"{newest}: {' '.join(in_use)}"
 
-    @reads
-    def load(self, connection: Connection, identifier: str) -> Flow:
+    def load(self, identifier: str) -> Flow:
         """The runnable flow of a version."""
+        built = self._built.get(identifier)
+        return built or self._load(identifier)
+
+    @reads
+    def _load(self, connection: Connection, identifier: str) -> Flow:
         return self.load_within(connection, identifier)
 
     def load_within(self, connection: Connection, identifier: str) -> Flow:

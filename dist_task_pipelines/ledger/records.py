@@ -49,6 +49,7 @@ class Submission:
         id: the transaction id, the caller's idempotency key.
         flow_id: the flow version that it will run.
         request_hash: equal for equal requests; see `engine.submit`.
+        encoded: the params as `domain.json` writes them, where the caller has done so.
         delay: seconds before the dispatcher may pick it up by itself.
     """
 
@@ -56,6 +57,7 @@ class Submission:
     flow_id: str
     params: JsonObject
     request_hash: str
+    encoded: str | None = None
     delay: float = 0
 
 

@@ -38,7 +38,7 @@ from dist_task_pipelines.ledger.records import (
 )
 from dist_task_pipelines.ledger.settling import log_row
 from dist_task_pipelines.ledger.task_rows import state_of
-from dist_task_pipelines.ledger.types import AnyRow, is_storable
+from dist_task_pipelines.ledger.types import AnyRow, Encoded, is_storable
 
 _transaction = tables.transaction.c
 _task = tables.task.c
@@ -78,17 +78,17 @@ class TransactionStore:
             insert_rows(connection, tables.transaction, [_new_row(each, now) for each in missing])
         except IntegrityError as error:
             raise Raced from error
-        added = _by_ids(connection, [submission.id for submission in missing])
+        added = _added(connection, missing, now)
         insert_rows(
             connection,
             tables.log,
             [
-                log_row(row.seq, LogAction.SUBMIT, f"accepted for {row.flow_id}", now)
-                for row in added.values()
+                log_row(record.seq, LogAction.SUBMIT, f"accepted for {record.flow_id}", now)
+                for record in added.values()
             ],
         )
-        found = present | added
-        return [_record(found[identifier]) for identifier in ids]
+        found = {identifier: _record(row) for identifier, row in present.items()} | added
+        return [found[identifier] for identifier in ids]
 
     @reads
     def find(self, connection: Connection, ids: Sequence[str]) -> dict[str, TransactionRecord]:
@@ -191,13 +191,14 @@ def _variants(connection: Connection, filters: TransactionFilter) -> list[list[C
 
 
 def _new_row(submission: Submission, now: datetime) -> dict[str, Any]:
+    text = submission.encoded or json.dumps(submission.params)
     return {
         "id": submission.id,
         "flow_id": submission.flow_id,
         "status": TransactionStatus.PENDING,
         "health": Health.HEALTHY,
-        "params": submission.params,
-        "params_bytes": len(json.dumps(submission.params)),
+        "params": Encoded(text),
+        "params_bytes": len(text),
         "request_hash": submission.request_hash,
         "next_due_at": now + timedelta(seconds=submission.delay),
         "lease_losses": 0,
@@ -205,6 +206,38 @@ def _new_row(submission: Submission, now: datetime) -> dict[str, Any]:
         "created_at": now,
         "updated_at": now,
     }
+
+
+def _added(
+    connection: Connection, submissions: Sequence[Submission], now: datetime
+) -> dict[str, TransactionRecord]:
+    """The transactions just inserted, of which only the keys have to be read."""
+    ids = [submission.id for submission in submissions]
+    query = sa.select(_transaction.id, _transaction.seq).where(_transaction.id.in_(ids))
+    seqs = {row.id: row.seq for row in connection.execute(query)}
+    return {each.id: _new_record(each, seqs[each.id], now) for each in submissions}
+
+
+def _new_record(submission: Submission, seq: int, now: datetime) -> TransactionRecord:
+    return TransactionRecord(
+        seq=seq,
+        id=submission.id,
+        flow_id=submission.flow_id,
+        status=TransactionStatus.PENDING,
+        health=Health.HEALTHY,
+        batch_id=None,
+        run_id=None,
+        next_due_at=now + timedelta(seconds=submission.delay),
+        lease_losses=0,
+        cancel_requested=False,
+        error_message=None,
+        created_at=now,
+        updated_at=now,
+        started_at=None,
+        completed_at=None,
+        params=submission.params,
+        request_hash=submission.request_hash,
+    )
 
 
 def _summary(row: AnyRow) -> TransactionSummary:

@@ -41,6 +41,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+class Encoded(str):
+    """A JSON value that somebody has written as text already."""
+
+    __slots__ = ()
+
+
 class Json(TypeDecorator[Any]):
     """A JSON value kept as ASCII text: key order, big integers and lone surrogates survive."""
 
@@ -51,6 +57,8 @@ class Json(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """Absent stays NULL; JSON's own null is not kept apart from it."""
+        if isinstance(value, Encoded):
+            return str(value)
         return None if value is None else json.dumps(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:

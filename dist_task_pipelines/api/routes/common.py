@@ -33,7 +33,7 @@ def errors(*codes: int) -> Responses:
 WITH_BODY = (400, 413, 415)
 
 
-def _actor(
+async def _actor(
     actor: Annotated[
         str, Header(alias="X-Actor", description="who acts; kept in the audit trail")
     ] = DEFAULT_ACTOR,
@@ -45,13 +45,13 @@ def _actor(
         return actor.strip() or DEFAULT_ACTOR
 
 
-def _flow_id(
+async def _flow_id(
     flow_id: Annotated[str, Path(description="a flow id", examples=[schemas.FLOW_ID])],
 ) -> str:
     return decoded(flow_id)
 
 
-def _instance_id(
+async def _instance_id(
     instance_id: Annotated[
         str,
         Path(
@@ -63,7 +63,7 @@ def _instance_id(
     return decoded(instance_id)
 
 
-def runs_address(request: Request) -> str:
+async def runs_address(request: Request) -> str:
     """The address of Dagster's run pages, where the caller reached this server."""
     return f"{request.base_url}runs/"
 

@@ -25,7 +25,9 @@ from dist_task_pipelines.domain.status import Health, TransactionStatus
 from dist_task_pipelines.engine.submit import Result, SubmitRequest, submit_many
 from dist_task_pipelines.schemas import MAX_TOTAL, Envelope, Page, Reason, Submit, SubmitBatch
 
-router = APIRouter(prefix="/api/v1/transactions", tags=["transactions"])
+SUBMIT_PATH = "/api/v1/transactions"
+
+router = APIRouter(prefix=SUBMIT_PATH, tags=["transactions"])
 
 
 class TransactionQuery(PageQuery):

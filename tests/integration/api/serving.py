@@ -60,6 +60,24 @@ class Answer:
         return [fault["path"] for fault in self.body["data"]["errors"]]
 
 
+def request(
+    port: int,
+    method: str,
+    url: str,
+    content: bytes | Iterator[bytes] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """One request over a connection of its own, its body said to be JSON."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        connection.request(method, url, content, sent)
+        reply = connection.getresponse()
+        return Answer(reply.status, dict(reply.headers), reply.read())
+    finally:
+        connection.close()
+
+
 class Api:
     """A client of the API that sends whatever it is told to."""
 
@@ -90,15 +108,8 @@ class Api:
         """One request; `path` without `/api/v1` where it begins with no slash."""
         if body is not None:
             content = json.dumps(body).encode()
-        sent = {"Content-Type": "application/json", **(headers or {})}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            url = path if path.startswith("/") else f"/api/v1/{path}"
-            connection.request(method, url, content, sent)
-            reply = connection.getresponse()
-            return Answer(reply.status, dict(reply.headers), reply.read())
-        finally:
-            connection.close()
+        url = path if path.startswith("/") else f"/api/v1/{path}"
+        return request(self.port, method, url, content, headers)
 
     def get(self, path: str) -> Answer:
         """A GET."""
