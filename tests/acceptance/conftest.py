@@ -11,7 +11,7 @@ from dist_task_pipelines.settings import Settings
 from tests.acceptance.command_line import Command, dist_task
 from tests.acceptance.making import register
 from tests.services.participant import Participant
-from tests.services.platform import Platform, running_platform
+from tests.services.platform import Platform, child_environment, running_platform
 
 MANY_RUNS = "[dispatch]\nmax_runs_in_flight = 16\n"  # tests do not wait for each other's runs
 
@@ -29,14 +29,23 @@ def platform(
     participant: Participant,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Platform]:
-    """A platform that knows the `FLOWS` of every test module from its start."""
+    """A platform that knows from its start what every test module has of these:
+
+    `FLOWS` by name, `CONFIG` for the configuration file, `ENVIRONMENT` for its processes.
+    """
     home = tmp_path_factory.mktemp("platform")
     migrate_ledger(Settings.load(None, home))
-    modules = {item.getparent(pytest.Module) for item in request.session.items}
-    for module in modules:
-        register(home, getattr(module and module.obj, "FLOWS", {}), participant.url)
-    with running_platform(home, config=MANY_RUNS) as running:
-        yield running
+    config, environment = MANY_RUNS, child_environment()
+    for module in {item.getparent(pytest.Module) for item in request.session.items}:
+        tests = module and module.obj
+        register(home, getattr(tests, "FLOWS", {}), participant.url)
+        config += getattr(tests, "CONFIG", "")
+        environment |= getattr(tests, "ENVIRONMENT", {})
+    with pytest.MonkeyPatch.context() as patched:  # for those who read the file in this process
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        with running_platform(home, config=config, environment=environment) as running:
+            yield running
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ class Shop:
         return request
 
     def fail(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """The failure that the request wishes for."""
+        """The failure that the request wishes for; `METADATA` in its message is what it saw."""
         trailers = [("x-note", request.message or "none")]
         if request.retry_seconds:
             info = RetryInfo()
@@ -98,7 +98,8 @@ class Shop:
             trailers.append(("grpc-status-details-bin", status.SerializeToString()))
         context.set_trailing_metadata(trailers)
         codes = {code.value[0]: code for code in grpc.StatusCode}
-        context.abort(codes[request.code], request.message)
+        seen = str(dict(context.invocation_metadata()))
+        context.abort(codes[request.code], request.message.replace("METADATA", seen))
 
     def look(self, request: Any, context: grpc.ServicerContext) -> Any:
         """What the server sees of the call."""

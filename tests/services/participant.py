@@ -1,6 +1,7 @@
 """A real HTTP participant on loopback, whose replies a test scripts and whose calls it counts."""
 
 import asyncio
+import json
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
@@ -23,12 +24,14 @@ class Participant:
         url: where it listens.
         calls: how often each key was called.
         bodies: what each key was sent, as JSON.
+        echoed: what `/echo/{status}` and `/cut` were sent.
     """
 
     def __init__(self) -> None:
         self.url = ""
         self.calls: Counter[str] = Counter()
         self.bodies: dict[str, list[Any]] = defaultdict(list)
+        self.echoed: list[Any] = []
         self._scripts: dict[str, deque[int]] = defaultdict(deque)
         self._broken: dict[str, int] = {}
         self._gates: dict[str, asyncio.Event] = {}
@@ -77,8 +80,28 @@ class Participant:
         status = script.popleft() if script else self._broken.get(key, 200)
         return web.json_response({"key": key, "status": status}, status=status)
 
+    async def _echo(self, request: web.Request) -> web.Response:
+        """A reply of this status that repeats the request wherever a reply can."""
+        headers = {name: value for name, value in request.headers.items() if name != "Host"}
+        token = headers.get("X-Token") or headers.get("Authorization", "")
+        body = {"headers": headers, "url": str(request.url), "sent": await request.text()}
+        self.echoed.append(body)
+        said = {"error": f"not {json.dumps(body)}", token: token, **body}
+        status = int(request.match_info["status"])
+        repeated = {"X-Token": token, "X-Url": str(request.rel_url)}
+        return web.json_response(said, status=status, reason=f"No {token}", headers=repeated)
+
+    async def _cut(self, request: web.Request) -> web.Response:
+        """A failure so long that any excerpt of it ends within the token."""
+        token = request.headers["X-Token"]
+        self.echoed.append({"token": token})
+        long = token * 300
+        return web.json_response({"error": long}, status=422, headers={"X-Long": long[:4000]})
+
     async def _serve(self, started: threading.Event) -> None:
         app = web.Application()
+        app.router.add_post("/cut", self._cut)
+        app.router.add_post("/echo/{status}", self._echo)
         app.router.add_post("/{task}", self._reply)
         runner = web.AppRunner(app)
         await runner.setup()
