@@ -261,6 +261,12 @@ class ParticipantDatabase(Section):
     url: DatabaseUrl = Field(description="SQLAlchemy URL")
 
 
+class ExecutorSettings(Section):
+    """What an executor of another package is told; any keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class LimitSettings(Section):
     """What is refused, or not kept, because of its size."""
 
@@ -300,6 +306,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     services: Mapping[str, ServiceSettings] = {}
     databases: Mapping[str, ParticipantDatabase] = {}
+    executors: Mapping[str, ExecutorSettings] = {}
     limits: LimitSettings = LimitSettings()
     tasks: TaskSettings = Field(default_factory=TaskSettings)
 
@@ -425,6 +432,7 @@ class Settings(BaseSettings):
             ledger_uuid=ledger_uuid,
             secrets=frozenset(filter(_is_secret, self._secrets())),
             max_response_bytes=self.limits.max_response_bytes,
+            options={name: each.model_dump() for name, each in self.executors.items()},
         )
 
     def _secrets(self) -> Iterator[str]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -186,6 +186,7 @@ class Participants:
         ledger_uuid: marks this ledger's barrier rows in participants' databases.
         secrets: passwords and keys of these systems, which nothing may repeat.
         max_response_bytes: replies longer than this are not kept.
+        options: what the configuration says to executors of other packages, by type.
     """
 
     services: Mapping[str, Service] = field(default_factory=dict)
@@ -196,6 +197,7 @@ class Participants:
     ledger_uuid: str = ""
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     max_response_bytes: int = 65536
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
 
 class Executor(ABC, Generic[Config]):

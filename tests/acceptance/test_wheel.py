@@ -24,23 +24,41 @@ APPLICATION = (
 )
 
 
+EXAMPLE = SOURCES / "examples" / "append_executor"
+TASKS = """
+[tasks.http_request]
+type = "http"
+[tasks.append]
+type = "append"
+config = { file = "notes.txt" }
+"""
+
+
+def built(sources: Path, folder: Path) -> Path:
+    """The wheel of a source tree."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=sources, check=True, capture_output=True)
+    [wheel] = folder.glob("*.whl")
+    return wheel
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this source tree."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=SOURCES, check=True, capture_output=True)
-    [built] = folder.glob("*.whl")
-    return built
+    return built(SOURCES, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel; of this one's packages it sees the dependencies."""
+    """A virtual environment with the wheel and with the example of an executor.
+
+    Of this one's packages it sees the dependencies.
+    """
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel)]
-    subprocess.run([folder / "bin" / "python", *install], check=True)
+    install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    wheels = (wheel, built(EXAMPLE, tmp_path_factory.mktemp("example")))
+    subprocess.run([folder / "bin" / "python", *install, *map(str, wheels)], check=True)
     [packages] = folder.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     return folder
@@ -64,10 +82,13 @@ def test_an_order_goes_through_where_only_the_wheel_is_installed(
     variables["HOME"] = str(users_home)
     command = [str(environment / "bin" / "dist-task")]
 
-    definition = addressed(flow(task("deduct"), task("ship", "deduct")), participant.url)
+    note = {"id": "note", "task_name": "append", "depends_on": ["ship"], "config": {"line": "x"}}
+    definition = addressed(flow(task("deduct"), task("ship", "deduct"), note), participant.url)
     file = tmp_path / "flow.json"
     file.write_text(json.dumps({"name": "wheeled", **definition}))
-    with running_platform(home, command=command, environment=variables) as platform:
+    (tmp_path / "tasks.toml").write_text(TASKS)
+    config = f"tasks.file = '{tmp_path}/tasks.toml'\nexecutors.append.folder = '{tmp_path}'"
+    with running_platform(home, config=config, command=command, environment=variables) as platform:
         serving = "\n".join(marked_processes(platform.mark).values())
         assert f"--python-file {environment}" in serving
         for arguments in (["flow", "apply", str(file)], ["submit", "wheeled", "wheel-1"]):
@@ -76,4 +97,13 @@ def test_an_order_goes_through_where_only_the_wheel_is_installed(
         platform.wait_for_run_of("wheel-1")
     assert participant.calls["wheel-1:deduct"] == 1
     assert participant.calls["wheel-1:ship"] == 1
+    assert (tmp_path / "notes.txt").read_text() == "wheel-1:note\tx\n"
     assert list(users_home.iterdir()) == []
+
+
+def test_the_example_of_an_executor_passes_its_own_tests(environment: Path) -> None:
+    options = ["-q", "-c", os.devnull, "-p", "no:cacheprovider", "--import-mode=importlib"]
+    tests = [*options, str(EXAMPLE / "test_append_executor.py")]
+    command = [str(environment / "bin" / "python"), "-m", "pytest", *tests]
+    ran = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout

@@ -490,7 +490,7 @@ NO_FIXED_DEFAULT = {
     "http.proxy",
     "tasks.file",
 }
-ABSENT_BY_DEFAULT = ("rocketmq.", "services.", "databases.", "tls.")
+ABSENT_BY_DEFAULT = ("rocketmq.", "services.", "databases.", "tls.", "executors.")
 
 
 def uncommented() -> str:
