@@ -80,6 +80,9 @@ transaction = Table(
     # What dispatch asks: equality columns, then its order.
     Index("ix_instance_due", "status", "flow_id", "next_due_at", "seq"),
     Index("ix_instance_batch", "batch_id"),
+    # What lists ask; newest first within equal columns.
+    Index("ix_instance_state", "status", "health", "seq"),
+    Index("ix_instance_flow", "flow_id", "status", "health", "seq"),
 )
 
 batch = Table(
@@ -159,6 +162,8 @@ exception = Table(
     UniqueConstraint("message_id", name="uq_exception_message"),
     Index("ix_exception_handled", "handled", "id"),
     Index("ix_exception_flow", "flow_id", "handled", "id"),
+    Index("ix_exception_task", "task_name", "handled", "id"),
+    Index("ix_exception_cause", "fingerprint", "handled", "id"),
     Index("ix_exception_occurred", "occurred_at", "flow_id"),
 )
 

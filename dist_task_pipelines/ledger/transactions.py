@@ -1,5 +1,6 @@
 """Transactions: accepting them and finding them."""
 
+import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Unpack
@@ -180,14 +181,18 @@ def _by_ids(connection: Connection, ids: Sequence[str]) -> dict[str, AnyRow]:
 def _variants(connection: Connection, filters: TransactionFilter) -> list[list[Condition]]:
     """What the filter asks for, as conditions that an index answers in its order."""
     conditions = created_within(connection, filters.get("since"), filters.get("until"))
-    if health := filters.get("health"):
-        conditions.append(_transaction.health == health)
-    status, flow_id = filters.get("status"), filters.get("flow_id")
-    if flow_id is None:
-        return [[*conditions, _transaction.status == status] if status else conditions]
-    conditions.append(_transaction.flow_id == flow_id)
-    statuses = [status] if status else list(TransactionStatus)
-    return [[*conditions, _transaction.status == each] for each in statuses]
+    status, health = filters.get("status"), filters.get("health")
+    if (flow_id := filters.get("flow_id")) is not None:
+        conditions.append(_transaction.flow_id == flow_id)
+    elif status is None and health is None:
+        return [conditions]
+    states = itertools.product(
+        [status] if status else TransactionStatus, [health] if health else Health
+    )
+    return [
+        [*conditions, _transaction.status == one_status, _transaction.health == one_health]
+        for one_status, one_health in states
+    ]
 
 
 def _new_row(submission: Submission, now: datetime) -> dict[str, Any]:
