@@ -84,6 +84,10 @@ class Shop:
         context.set_trailing_metadata((("x-served", "yes"),))
         return request
 
+    def deduct(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """A receipt."""
+        return self.kind("Receipt")(receipt_no="R-1", account=request.account, cents=request.cents)
+
     def fail(self, request: Any, context: grpc.ServicerContext) -> Any:
         """The failure that the request wishes for; `METADATA` in its message is what it saw."""
         trailers = [("x-note", request.message or "none")]

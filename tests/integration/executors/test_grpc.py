@@ -233,8 +233,8 @@ def test_what_is_no_such_message_is_refused_by_name(
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        (shop("Pay"), "shop.v1.Shop has no method 'Pay'; it has: Echo, Fail, "),
-        (shop("Pay", "File"), "shop.v1.Shop has no method 'Pay'; it has: Echo, Fail, "),
+        (shop("Pay"), "shop.v1.Shop has no method 'Pay'; it has: Echo, Deduct, Fail, "),
+        (shop("Pay", "File"), "shop.v1.Shop has no method 'Pay'; it has: Echo, Deduct, Fail, "),
         ({"service": "V1", "method": "shop.Shop/Echo"}, "there is no service 'shop.Shop'; the"),
         ({"service": "File", "method": "shop.Shop/Echo"}, "there are: shop.v1.Shop"),
         ({"service": "V1", "method": "Echo"}, "'Echo' is not like package.Service/Method"),
