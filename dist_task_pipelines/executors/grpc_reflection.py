@@ -7,14 +7,12 @@ by the service's name only.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc import StatusCode
-from grpc.aio import EOF, AioRpcError, Channel
+from grpc.aio import AioRpcError, Channel
 from grpc_reflection.v1alpha.reflection_pb2 import (
     ServerReflectionRequest,
     ServerReflectionResponse,
@@ -93,36 +91,34 @@ class Reflection:
 
     async def _files(self, service: str, metadata: Metadata) -> Methods:
         files: dict[str, FileDescriptorProto] = {}
-        async with self._conversation(metadata) as ask:
-            first = await ask(ServerReflectionRequest(file_containing_symbol=service))
-            if first.WhichOneof("message_response") == "error_response":
-                raise UnknownMethod(await _no_service(service, first, ask))
-            _keep(files, first)
-            while missing := missing_imports(files.values()):
-                for name in sorted(missing):
-                    _keep(files, await ask(ServerReflectionRequest(file_by_filename=name)), name)
+        first = await self._answer(metadata, file_containing_symbol=service)
+        if first.WhichOneof("message_response") == "error_response":
+            raise UnknownMethod(await self._no_service(service, metadata))
+        _keep(files, first)
+        while missing := missing_imports(files.values()):
+            for name in sorted(missing):
+                _keep(files, await self._answer(metadata, file_by_filename=name), name)
         return Methods.of(files.values())
 
-    @asynccontextmanager
-    async def _conversation(self, metadata: Metadata) -> AsyncIterator[Any]:
-        """A function that asks one question after the other."""
-        stream = self._channel.stream_stream(
+    async def _no_service(self, service: str, metadata: Metadata) -> str:
+        answer = await self._answer(metadata, list_services="")
+        names = [each.name for each in answer.list_services_response.service]
+        known = ", ".join(sorted(names)) or "none"
+        return f"there is no service {service!r}; the server's reflection tells of: {known}"
+
+    async def _answer(self, metadata: Metadata, **question: str) -> ServerReflectionResponse:
+        """The answer to one question.
+
+        The method streams, but a stream of one question is on the wire the same as a unary
+        call. (grpc.aio's writing to a stream that the server has ended hides its status.)
+        """
+        ask = self._channel.unary_unary(
             self._path,
             request_serializer=ServerReflectionRequest.SerializeToString,
             response_deserializer=ServerReflectionResponse.FromString,
-        )(metadata=metadata, wait_for_ready=False)
-
-        async def ask(request: ServerReflectionRequest) -> ServerReflectionResponse:
-            await stream.write(request)
-            answer = await stream.read()
-            if answer is EOF:
-                raise UnusableMethod("the server's reflection ended without an answer")
-            return answer
-
-        try:
-            yield ask
-        finally:
-            stream.cancel()
+        )
+        request = ServerReflectionRequest(**question)
+        return await ask(request, metadata=metadata, wait_for_ready=False)
 
 
 def _keep(
@@ -137,10 +133,3 @@ def _keep(
         raise UnusableMethod(
             f"the server's reflection does not give {name}, which its files import"
         )
-
-
-async def _no_service(service: str, answer: ServerReflectionResponse, ask: Any) -> str:
-    listed = await ask(ServerReflectionRequest(list_services=""))
-    names = [each.name for each in listed.list_services_response.service]
-    known = ", ".join(sorted(names)) or "none"
-    return f"there is no service {service!r}; the server's reflection tells of: {known}"
