@@ -5,16 +5,23 @@ The flows in the ledger become jobs; sensors launch them; the job `intervene` is
 
 import dagster as dg
 
-from dist_task_pipelines.assembly import dispatch_limits
+from dist_task_pipelines.assembly import check_limits, dispatch_limits
 from dist_task_pipelines.orchestration.flow_job import flow_jobs
 from dist_task_pipelines.orchestration.intervene_job import intervene_job
+from dist_task_pipelines.orchestration.ledger_assets import (
+    flow_names,
+    ledger_assets,
+    ledger_checks,
+)
 from dist_task_pipelines.orchestration.run_batch import batch_resource
+from dist_task_pipelines.orchestration.step_executor import concurrent_step_executor
 from dist_task_pipelines.settings import Settings
 from resources.ledger import ledger_resource
 from resources.participants import participants_resource
 from resources.rocketmq import requests_resources
 from sensors.due_retries import due_retries_sensor
 from sensors.expired_leases import expired_leases_sensor
+from sensors.ledger_state import ledger_state_sensor
 from sensors.mq_requests import mq_requests_sensor
 from sensors.new_requests import new_requests_sensor
 
@@ -26,12 +33,18 @@ def defs() -> dg.Definitions:
     limits = dispatch_limits(settings)
     jobs = flow_jobs(settings)
     requests = requests_resources(settings)
+    names = flow_names(jobs)
+    judged_by = check_limits(settings)
     return dg.Definitions(
+        assets=ledger_assets(names),
+        asset_checks=[ledger_checks(names, judged_by)],
+        executor=concurrent_step_executor,
         jobs=[*jobs, intervene_job],
         sensors=[
             new_requests_sensor(jobs, limits),
             due_retries_sensor(jobs, limits),
             expired_leases_sensor(),
+            ledger_state_sensor(names, judged_by),
             *([mq_requests_sensor(settings.limits.max_params_bytes)] if requests else []),
         ],
         resources={

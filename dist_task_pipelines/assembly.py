@@ -7,6 +7,7 @@ from dist_task_pipelines.domain.errors import Fault, InvalidConfiguration
 from dist_task_pipelines.domain.flow import Flow, RetrySettings
 from dist_task_pipelines.domain.json import JsonObject, JsonValue
 from dist_task_pipelines.domain.status import Backoff, RetryStrategy
+from dist_task_pipelines.engine.judging import Limits
 from dist_task_pipelines.executors import Registry
 from dist_task_pipelines.flows import Catalog, flow_from, resolve_definition
 from dist_task_pipelines.ledger import Ledger, schema
@@ -86,6 +87,17 @@ def open_catalog(settings: Settings, registry: Registry) -> Catalog:
         InvalidTaskDefinition: the file cannot be read or holds faults.
     """
     return Catalog.load(settings.tasks.file, registry.config_models())
+
+
+def check_limits(settings: Settings) -> Limits:
+    """What the checks hold the numbers against."""
+    checks = settings.checks
+    return Limits(
+        stuck_seconds=checks.stuck_seconds,
+        success_rate=checks.success_rate,
+        success_rate_of=checks.success_rate_of,
+        exception_seconds=checks.exception_seconds,
+    )
 
 
 def dispatch_limits(settings: Settings) -> DispatchLimits:

@@ -281,6 +281,23 @@ class LimitSettings(Section):
     )
 
 
+class CheckSettings(Section):
+    """When the checks of the ledger's assets turn red."""
+
+    stuck_seconds: float = Field(
+        300, ge=1, le=604_800, description="seconds that a transaction may wait for a run"
+    )
+    success_rate: float = Field(
+        0.95, ge=0, le=1, description="least share of a flow's that succeed, in the last hour"
+    )
+    success_rate_of: int = Field(
+        20, ge=1, le=1_000_000, description="settled in that hour; fewer are not judged"
+    )
+    exception_seconds: float = Field(
+        86_400, ge=1, le=31_536_000, description="seconds that an exception may stay open"
+    )
+
+
 class TaskSettings(Section):
     """The task definitions."""
 
@@ -308,6 +325,7 @@ class Settings(BaseSettings):
     databases: Mapping[str, ParticipantDatabase] = {}
     executors: Mapping[str, ExecutorSettings] = {}
     limits: LimitSettings = LimitSettings()
+    checks: CheckSettings = CheckSettings()
     tasks: TaskSettings = Field(default_factory=TaskSettings)
 
     _home: Path = PrivateAttr()

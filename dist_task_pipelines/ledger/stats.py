@@ -6,8 +6,8 @@ up to COUNTED_AT_MOST, and the count says when it stopped there. Days are UTC.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,6 +36,7 @@ _MOVABLE = (TransactionStatus.PENDING, TransactionStatus.RUNNING)
 _IS_OPEN = _exception.handled == sa.false()  # for IS FALSE MySQL reads no index
 
 Measures = Mapping[str, int]
+FlowIds = Sequence[str] | None  # flow versions; None: all that there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,10 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """How one flow version stands, or all of them together.
+    """How one flow version stands, or several together.
 
     Attributes:
+        flow_id: of one; None for several.
         backlog: transactions that wait for a run: new ones, and retries that are due.
         backlog_age: seconds that the oldest of them has waited; None without any.
         oldest_exception_at: when the first of the open exceptions occurred.
@@ -118,20 +120,30 @@ class StatsStore:
     @reads
     def flow(self, connection: Connection, flow_id: str) -> Statistics:
         """How one flow version stands; zeros where there is none of that id."""
-        return _statistics(connection, flow_id, self.database.clock.now())
+        found = _statistics(connection, [flow_id], self.database.clock.now())
+        return replace(found, flow_id=flow_id)
+
+    @reads
+    def flow_named(self, connection: Connection, name: str) -> Statistics:
+        """How all versions of a flow stand together."""
+        return _statistics(connection, _versions(connection, name), self.database.clock.now())
 
     @reads
     def stuck(
-        self, connection: Connection, *, longer_than: float, flow_id: str | None = None
+        self, connection: Connection, *, longer_than: float, name: str | None = None
     ) -> CappedCount:
         """Transactions that should have moved `longer_than` seconds ago, by themselves.
 
         They wait for a run all that time, or their worker's lease ran out and nobody noticed.
+
+        Args:
+            name: of one flow, all its versions; by default of all.
         """
         since = self.database.clock.now() - timedelta(seconds=longer_than)
-        waiting = _count_due(connection, flow_id, since)
+        flow_ids = None if name is None else _versions(connection, name)
+        waiting = _count_due(connection, flow_ids, since)
         lost = sa.select(sa.func.coalesce(sa.func.sum(_batch.size), 0)).where(
-            _batch.ended_at.is_(None), _batch.lease_expires_at < since, *_of(_batch, flow_id)
+            _batch.ended_at.is_(None), _batch.lease_expires_at < since, *_of(_batch, flow_ids)
         )
         orphaned = int(connection.scalar(lost) or 0)
         return CappedCount(waiting.count + orphaned, waiting.is_capped)
@@ -142,7 +154,9 @@ class StatsStore:
     ) -> list[Counted]:
         """What was ever counted, by flow version and by task; or since midnight only."""
         period = day(self.database.clock.now()) if today else ALL_TIME
-        query = sa.select(tables.flow_totals).where(_total.period == period, *_of(_total, flow_id))
+        query = sa.select(tables.flow_totals).where(
+            _total.period == period, *_of(_total, [flow_id] if flow_id else None)
+        )
         found: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
         for row in connection.execute(query):
             found[row.flow_id, row.task_id][row.measure] = row.total
@@ -152,53 +166,60 @@ class StatsStore:
         ]
 
 
-def _statistics(connection: Connection, flow_id: str | None, now: datetime) -> Statistics:
+def _statistics(connection: Connection, flow_ids: FlowIds, now: datetime) -> Statistics:
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    oldest = _oldest_due(connection, flow_id, now)
+    oldest = _oldest_due(connection, flow_ids, now)
     return Statistics(
-        flow_id=flow_id,
-        by_status=_by_status(connection, flow_id),
-        today=_settled(_of_period(connection, flow_id, day(now)), midnight),
-        last_hour=_last_hour(connection, flow_id, now),
-        exceptions_open=_count(connection, _exception.id, _IS_OPEN, *_of(_exception, flow_id)),
+        flow_id=None,
+        by_status=_by_status(connection, flow_ids),
+        today=_settled(_of_period(connection, flow_ids, day(now)), midnight),
+        last_hour=_last_hour(connection, flow_ids, now),
+        exceptions_open=_count(connection, _exception.id, _IS_OPEN, *_of(_exception, flow_ids)),
         exceptions_today=_count(
-            connection, _exception.id, _exception.occurred_at >= midnight, *_of(_exception, flow_id)
+            connection,
+            _exception.id,
+            _exception.occurred_at >= midnight,
+            *_of(_exception, flow_ids),
         ),
-        oldest_exception_at=_oldest_exception(connection, flow_id),
-        backlog=_count_due(connection, flow_id, now),
+        oldest_exception_at=_oldest_exception(connection, flow_ids),
+        backlog=_count_due(connection, flow_ids, now),
         backlog_age=(now - oldest).total_seconds() if oldest else None,
-        runs_in_flight=_runs_in_flight(connection, flow_id),
+        runs_in_flight=_runs_in_flight(connection, flow_ids),
     )
 
 
-def _by_status(connection: Connection, flow_id: str | None) -> dict[TransactionStatus, CappedCount]:
-    ever = _of_period(connection, flow_id, ALL_TIME)
+def _by_status(connection: Connection, flow_ids: FlowIds) -> dict[TransactionStatus, CappedCount]:
+    ever = _of_period(connection, flow_ids, ALL_TIME)
     return {
         status: CappedCount(ever.get(status, 0))
         if status in _FINAL
         else _count(
-            connection, _transaction.seq, _transaction.status == status, *_of(_transaction, flow_id)
+            connection,
+            _transaction.seq,
+            _transaction.status == status,
+            *_of(_transaction, flow_ids),
         )
         for status in TransactionStatus
     }
 
 
-def _of_period(connection: Connection, flow_id: str | None, period: str) -> dict[str, int]:
+def _of_period(connection: Connection, flow_ids: FlowIds, period: str) -> dict[str, int]:
     query = sa.select(_total.measure, sa.func.sum(_total.total)).where(
-        _total.period == period, _total.task_id == "", *_of(_total, flow_id)
+        _total.period == period, _total.task_id == "", *_of(_total, flow_ids)
     )
     rows = connection.execute(query.group_by(_total.measure))
     return {measure: int(total) for measure, total in rows}
 
 
-def _last_hour(connection: Connection, flow_id: str | None, now: datetime) -> Settled:
+def _last_hour(connection: Connection, flow_ids: FlowIds, now: datetime) -> Settled:
     """Of each flow a range of the table's key; flows that settled nothing lately have no part."""
     since = (now - RECENT).replace(second=0, microsecond=0)
     recently = {day(now), day(since)}
-    flow_ids = sa.select(_total.flow_id).distinct().where(_total.period.in_(recently))
-    chosen = [flow_id] if flow_id is not None else list(connection.scalars(flow_ids))
+    if flow_ids is None:
+        lately = sa.select(_total.flow_id).distinct().where(_total.period.in_(recently))
+        flow_ids = list(connection.scalars(lately))
     query = sa.select(_minute.measure, sa.func.sum(_minute.total)).where(
-        _minute.flow_id.in_(chosen), _minute.minute >= since
+        _minute.flow_id.in_(flow_ids), _minute.minute >= since
     )
     rows = connection.execute(query.group_by(_minute.measure))
     return _settled({measure: int(total) for measure, total in rows}, since)
@@ -214,24 +235,24 @@ def _settled(measures: Measures, since: datetime) -> Settled:
     )
 
 
-def _count_due(connection: Connection, flow_id: str | None, moment: datetime) -> CappedCount:
+def _count_due(connection: Connection, flow_ids: FlowIds, moment: datetime) -> CappedCount:
     counts = [
         _count(
             connection,
             _transaction.seq,
             _transaction.status == status,
             _transaction.next_due_at <= moment,
-            *_of(_transaction, flow_id),
+            *_of(_transaction, flow_ids),
         )
         for status in _MOVABLE
     ]
     return CappedCount(sum(each.count for each in counts), any(each.is_capped for each in counts))
 
 
-def _oldest_due(connection: Connection, flow_id: str | None, now: datetime) -> datetime | None:
+def _oldest_due(connection: Connection, flow_ids: FlowIds, now: datetime) -> datetime | None:
     """One look at the index for each flow version and status."""
     heads = [_head_of(status, now) for status in _MOVABLE]
-    chosen = [] if flow_id is None else [tables.flow.c.id == flow_id]
+    chosen = [] if flow_ids is None else [tables.flow.c.id.in_(flow_ids)]
     query = sa.select(*heads).select_from(tables.flow).where(*chosen)
     found = [moment for row in connection.execute(query) for moment in row if moment]
     return min(found, default=None)
@@ -249,14 +270,14 @@ def _head_of(status: TransactionStatus, now: datetime) -> Any:
     return in_order.limit(1).correlate(tables.flow).scalar_subquery()
 
 
-def _oldest_exception(connection: Connection, flow_id: str | None) -> datetime | None:
-    still_open = sa.select(_exception.occurred_at).where(_IS_OPEN, *_of(_exception, flow_id))
+def _oldest_exception(connection: Connection, flow_ids: FlowIds) -> datetime | None:
+    still_open = sa.select(_exception.occurred_at).where(_IS_OPEN, *_of(_exception, flow_ids))
     return connection.scalar(still_open.order_by(_exception.id).limit(1))
 
 
-def _runs_in_flight(connection: Connection, flow_id: str | None) -> int:
+def _runs_in_flight(connection: Connection, flow_ids: FlowIds) -> int:
     query = sa.select(sa.func.count()).select_from(tables.batch)
-    return connection.scalar(query.where(_batch.ended_at.is_(None), *_of(_batch, flow_id))) or 0
+    return connection.scalar(query.where(_batch.ended_at.is_(None), *_of(_batch, flow_ids))) or 0
 
 
 def _count(connection: Connection, column: Any, *conditions: Any) -> CappedCount:
@@ -265,9 +286,14 @@ def _count(connection: Connection, column: Any, *conditions: Any) -> CappedCount
     return CappedCount(min(number, COUNTED_AT_MOST), number > COUNTED_AT_MOST)
 
 
-def _of(columns: Any, flow_id: str | None) -> list[Any]:
-    """The condition that a row is of the flow, if one is asked for."""
-    return [] if flow_id is None else [columns.flow_id == flow_id]
+def _of(columns: Any, flow_ids: FlowIds) -> list[Any]:
+    """The condition that a row is of one of the flow versions, if not of any."""
+    return [] if flow_ids is None else [columns.flow_id.in_(flow_ids)]
+
+
+def _versions(connection: Connection, name: str) -> list[str]:
+    query = sa.select(tables.flow.c.id).where(tables.flow.c.name == name)
+    return list(connection.scalars(query))
 
 
 def _statuses(measures: Measures) -> dict[str, int]:

@@ -144,8 +144,8 @@ def test_stuck_is_what_nobody_takes_and_what_a_dead_worker_holds(
     clock.step(2)
     assert ledger.stats.stuck(longer_than=101) == CappedCount(1)
     clock.step(10)
-    assert ledger.stats.stuck(longer_than=101, flow_id=flow.id) == CappedCount(3)
-    assert ledger.stats.stuck(longer_than=101, flow_id="other_v1") == NONE
+    assert ledger.stats.stuck(longer_than=101, name="payment") == CappedCount(3)
+    assert ledger.stats.stuck(longer_than=101, name="other") == NONE
     ledger.batches.expire()
     assert ledger.stats.stuck(longer_than=101) == CappedCount(1)
 
@@ -186,6 +186,20 @@ def test_calls_are_counted_by_task_with_their_own_durations(
 def of_half_a_second(number: int, seconds: float) -> Histogram:
     """A histogram of so many durations between a quarter and half a second."""
     return Histogram.of({"duration_le_0.5": number, "duration_ms": round(seconds * 1000)})
+
+
+def test_the_versions_of_a_flow_are_told_together(ledger: Ledger) -> None:
+    first = a_flow(ledger, a_task("deduct"))
+    second = a_flow(ledger, a_task("deduct"), a_task("notify", "deduct"))
+    assert (first.name, second.id) == (second.name, "payment_v2")
+    call(ledger, take(ledger, first, "a"), "deduct", success())
+    a_failed_transaction(ledger, second, "b")
+    together = ledger.stats.flow_named("payment")
+    assert (together.today.success, together.today.failed) == (1, 1)
+    assert together.exceptions_open == CappedCount(1)
+    assert together.flow_id is None
+    assert ledger.stats.flow("payment_v2").flow_id == "payment_v2"
+    assert ledger.stats.flow_named("nobody").last_hour.success == 0
 
 
 def test_a_look_costs_a_few_statements(ledger: Ledger) -> None:

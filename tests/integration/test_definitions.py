@@ -38,7 +38,8 @@ from sensors.new_requests import new_requests_sensor
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
 SECRET = "s3cr3t-w0rd"
-SENSORS = ["due_retries", "expired_leases", "new_requests"]
+CHECKS = "__ASSET_JOB"  # what a person executes the ledger's checks with
+SENSORS = ["due_retries", "expired_leases", "ledger_state", "new_requests"]
 NEW, DUE = TransactionStatus.PENDING, TransactionStatus.RUNNING
 PARAMS = {"deduct": {"amount": 1}}
 
@@ -124,7 +125,7 @@ def repository() -> dg.RepositoryDefinition:
 
 def test_without_flows_there_are_the_sensors_and_intervene(ledger: Ledger) -> None:
     found = repository()
-    assert found.job_names == ["intervene"]
+    assert set(found.job_names) == {CHECKS, "intervene"}
     assert sorted(sensor.name for sensor in found.sensor_defs) == SENSORS
     for sensor in found.sensor_defs:
         assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
@@ -134,7 +135,7 @@ def test_without_flows_there_are_the_sensors_and_intervene(ledger: Ledger) -> No
 def test_every_flow_is_a_job_that_the_sensors_may_launch(ledger: Ledger, count: int) -> None:
     ids = {create(ledger, f"shop-{number}").id for number in range(count)}
     found = repository()
-    assert set(found.job_names) == {*ids, "intervene"}
+    assert set(found.job_names) == {*ids, CHECKS, "intervene"}
     for name in ("new_requests", "due_retries"):
         targets = found.get_sensor_def(name).targets
         assert {target.job_name for target in targets} == ids
