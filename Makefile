@@ -54,7 +54,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 
 lock: ## Pin requirements/*.txt anew (needs uv; UPGRADE=1 takes the newest versions)
 	@$(LOCK) $(if $(UPGRADE),--upgrade) --group build -o requirements/runtime.txt
-	@$(LOCK) $(if $(UPGRADE),--upgrade) --all-extras --group dev -o requirements/dev.txt
+	@$(LOCK) $(if $(UPGRADE),--upgrade) --extra redis --extra postgresql --group dev -o requirements/dev.txt
 
 clean: ## Remove all that the commands above made
 	rm -rf $(VENV) .cache .demo .coverage* .*_cache .hypothesis dist build

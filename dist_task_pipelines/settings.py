@@ -197,8 +197,13 @@ class RocketMQSettings(Section):
     """The brokers that mq tasks send to, and where requests come from."""
 
     endpoints: Addresses = Field(
-        description="host:port of the RocketMQ 5 proxy; several separated by semicolons"
+        description="host:port of the RocketMQ 5 proxy, or with rocketmq4 of the name server;"
+        " several separated by semicolons"
     )
+    driver: Literal["rocketmq5", "rocketmq4"] = Field(
+        "rocketmq5", description="the client: rocketmq5, or rocketmq4 for brokers without the proxy"
+    )
+    namespace: str = Field("", description="the namespace of every topic and group")
     access_key: str = Field("", description="who signs in, where the brokers ask for it")
     secret_key: SecretStr = Field(SecretStr(""), description="the access key's secret")
     request_topic: str | None = Field(
@@ -213,7 +218,8 @@ class RocketMQSettings(Section):
     @property
     def broker(self) -> RocketMQ:
         """As executors take it."""
-        return RocketMQ(self.endpoints, self.access_key, self.secret_key.get_secret_value())
+        secret = self.secret_key.get_secret_value()
+        return RocketMQ(self.endpoints, self.access_key, secret, self.namespace, self.driver)
 
 
 class TlsSettings(Section):

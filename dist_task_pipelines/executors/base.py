@@ -166,11 +166,27 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class RocketMQ:
-    """Where an mq task finds the brokers."""
+    """Where an mq task finds the brokers, and by which client.
 
-    endpoints: str  # host:port of the proxy; several IP addresses separated by ";"
+    Attributes:
+        endpoints: host:port of the proxy, for rocketmq4 of the name server; several IP
+            addresses separated by ";".
+        namespace: of every topic and group; "" for none.
+        driver: rocketmq5 or rocketmq4.
+    """
+
+    endpoints: str
     access_key: str = ""
     secret_key: str = field(default="", repr=False)
+    namespace: str = ""
+    driver: str = "rocketmq5"
+
+    def in_namespace(self, name: str) -> str:
+        """The full name of a topic or group.
+
+        Apache's proxy looks at nothing else: what a client says of a namespace it ignores.
+        """
+        return f"{self.namespace}%{name}" if self.namespace else name
 
 
 @dataclass(frozen=True, slots=True)

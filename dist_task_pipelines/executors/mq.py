@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -16,13 +17,19 @@ from dist_task_pipelines.executors.base import (
     RocketMQ,
     invalid_config,
 )
-from dist_task_pipelines.executors.rocketmq_client import MqMessage, RocketMQProducer
-from dist_task_pipelines.executors.rocketmq_errors import failure_of
+from dist_task_pipelines.executors.mq_driver import MqDriver, MqMessage
+from dist_task_pipelines.executors.rocketmq4_client import RocketMQ4Producer
+from dist_task_pipelines.executors.rocketmq_client import RocketMQProducer
 from dist_task_pipelines.executors.threads import Threads
 
 _SENDS = 32  # at a time
 _GRACE = 5.0  # seconds that sends under way may go on when the executor closes
 _TOPIC = re.compile(r"[%A-Za-z0-9_-]{1,127}")
+
+DRIVERS: Mapping[str, Callable[[RocketMQ], MqDriver]] = {
+    "rocketmq5": RocketMQProducer,
+    "rocketmq4": RocketMQ4Producer,
+}
 
 _Key = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 
@@ -69,7 +76,7 @@ class MqExecutor(Executor[MqConfig]):
     config_model = MqConfig
 
     def __init__(self, brokers: RocketMQ | None) -> None:
-        self._producer = RocketMQProducer(brokers) if brokers else None
+        self._driver = DRIVERS[brokers.driver](brokers) if brokers else None
         self._threads = Threads("rocketmq-send", _SENDS)
 
     @classmethod
@@ -78,22 +85,22 @@ class MqExecutor(Executor[MqConfig]):
         return cls(participants.rocketmq)
 
     async def call(self, request: Request[MqConfig]) -> Outcome:
-        """Send the message once; the output holds its id."""
+        """Send the message once; the output holds its id and its offset in its queue."""
         request.progress.prepare()
-        if self._producer is None:
+        if self._driver is None:
             return invalid_config("no brokers are configured; set `endpoints` in [rocketmq]")
         if not _TOPIC.fullmatch(request.config.topic):
             return invalid_config(
                 f"{request.config.topic!r} cannot be a topic: RocketMQ allows letters, digits, "
                 "'%', '_' and '-', 127 at most"
             )
-        return await self._threads.run(_sent, self._producer, request)
+        return await self._threads.run(_sent, self._driver, request)
 
     async def close(self) -> None:
         """Sign off at the brokers; sends under way have a few seconds to end."""
         await self._threads.close(_GRACE)
-        if self._producer:
-            await asyncio.to_thread(self._producer.close, _GRACE)
+        if self._driver:
+            await asyncio.to_thread(self._driver.close, _GRACE)
 
 
 def mq_message(request: Request[MqConfig]) -> MqMessage:
@@ -109,10 +116,10 @@ def mq_message(request: Request[MqConfig]) -> MqMessage:
     )
 
 
-def _sent(producer: RocketMQProducer, request: Request[MqConfig]) -> Outcome:
+def _sent(driver: MqDriver, request: Request[MqConfig]) -> Outcome:
     try:
-        receipt = producer.send(mq_message(request), request.progress)
+        receipt = driver.send(mq_message(request), request.progress)
     except Exception as error:
-        return failure_of(error, request.progress)
-    output = {"message_id": receipt.message_id}
-    return Outcome.success(output, topic=request.config.topic, offset=receipt.offset)
+        return driver.failure_of(error, request.progress)
+    output = {"message_id": receipt.message_id, "offset": receipt.offset}
+    return Outcome.success(output, topic=request.config.topic)

@@ -14,36 +14,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.executors.base import Progress, RocketMQ
+from dist_task_pipelines.executors.mq_driver import MqMessage, Receipt
 from dist_task_pipelines.executors.rocketmq_connection import configuration, find_route, shut_down
-from dist_task_pipelines.executors.rocketmq_errors import verdict_of
+from dist_task_pipelines.executors.rocketmq_errors import failure_of, verdict_of
 from dist_task_pipelines.executors.rocketmq_package import load_client
 
 _MAX_BODY_BYTES = 4 * 1024 * 1024  # until the broker says otherwise
-
-
-@dataclass(frozen=True, slots=True)
-class MqMessage:
-    """A message to send. `delay` is in seconds; a `group` makes it FIFO."""
-
-    topic: str
-    body: bytes
-    keys: tuple[str, ...]
-    tag: str | None = None
-    group: str | None = None
-    delay: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What a broker answered: it has the message."""
-
-    message_id: str
-    offset: int
 
 
 class RocketMQProducer:
@@ -66,11 +47,20 @@ class RocketMQProducer:
             Exception: the client's own errors; `failure_of` knows what they mean.
         """
         with self._borrowed() as client:
-            find_route(client.producer, message.topic)
-            prepared = _native(message)
+            topic = self._settings.in_namespace(message.topic)
+            find_route(client.producer, topic)
+            prepared = _native(message, topic)
             progress.send()
             receipt = client.producer.send(prepared)
         return Receipt(receipt.message_id, receipt.offset)
+
+    def failure_of(self, error: Exception, progress: Progress) -> Outcome:
+        """The outcome of a send that ended with this error.
+
+        Raises:
+            Exception: the error itself, when no one foresaw it.
+        """
+        return failure_of(error, progress)
 
     def close(self, grace: float) -> None:
         """Sign off at the brokers and end the client's threads, in `grace` seconds at most."""
@@ -152,9 +142,9 @@ def _started_producer(settings: RocketMQ) -> Any:
     return producer
 
 
-def _native(message: MqMessage) -> Any:
+def _native(message: MqMessage, topic: str) -> Any:
     native = load_client().Message()
-    native.topic = message.topic
+    native.topic = topic
     native.body = message.body
     for key in message.keys:
         native.keys = key  # which adds it to the others

@@ -11,8 +11,7 @@ import re
 from typing import Any
 
 from dist_task_pipelines.executors.base import RocketMQ
-from dist_task_pipelines.executors.rocketmq_errors import BadSetup
-from dist_task_pipelines.executors.rocketmq_package import load_client
+from dist_task_pipelines.executors.rocketmq_package import BadSetup, load_client
 
 REQUEST_SECONDS = 10  # for one request to a broker, whatever the task's timeout
 

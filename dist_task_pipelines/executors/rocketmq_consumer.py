@@ -51,13 +51,15 @@ class RocketMQConsumer:
 
     def __init__(self, settings: RocketMQ, topic: str, group: str) -> None:
         own = configuration(settings)
-        everything = {topic: load_client().FilterExpression()}
-        self.topic = topic
-        self._group = group
-        self._consumer = _known_consumer()(own, group, everything, await_duration=POLL_SECONDS)
+        self.topic = settings.in_namespace(topic)
+        self._group = settings.in_namespace(group)
+        everything = {self.topic: load_client().FilterExpression()}
+        self._consumer = _known_consumer()(
+            own, self._group, everything, await_duration=POLL_SECONDS
+        )
         self._consumer.startup()
         try:
-            find_route(self._consumer, topic)
+            find_route(self._consumer, self.topic)
             self._consumer.wait_until_known()
         except Exception:
             self.close()

@@ -12,14 +12,10 @@ from typing import Any
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.executors.base import Progress
-from dist_task_pipelines.executors.rocketmq_package import load_client
+from dist_task_pipelines.executors.rocketmq_package import BadSetup, load_client
 
 # How gRPC says that a call was never sent.
 _NOT_CONNECTED = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
-
-
-class BadSetup(Exception):
-    """The client cannot work as it is configured or used; says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +59,8 @@ def verdict_of(error: Exception) -> Verdict | None:
     """What the error means, None when no one foresaw it."""
     import grpc  # noqa: PLC0415
 
+    if isinstance(error, BadSetup):  # perhaps there is no client to know errors of
+        return _BAD_SETUP
     if isinstance(error, grpc.RpcError):
         never_sent = str(error.details()).startswith(_NOT_CONNECTED)
         return _UNREACHABLE if never_sent else grpc_verdicts().get(error.code())
@@ -75,6 +73,8 @@ def verdict_of(error: Exception) -> Verdict | None:
 _UNREACHABLE = Verdict("ConnectionFailed", retryable=True, broken=True)
 _LOST = Verdict("ConnectionLost", retryable=True, refused=False, broken=True)
 _LATE = Verdict("Timeout", retryable=True, refused=False, broken=True)
+# Of every topic, by a proxy whose broker has not signed in yet.
+_UNKNOWN_TOPIC = Verdict("UnknownTopic", retryable=True)
 _BUSY = Verdict("Throttled", retryable=True)
 _BROKER = Verdict("BrokerError", retryable=True, refused=False)
 _REFUSED = Verdict("BrokerError", retryable=False)
@@ -96,7 +96,7 @@ def verdicts() -> Mapping[type[BaseException], Verdict]:
         rocketmq.PayloadTooLargeException: _BAD_MESSAGE,
         rocketmq.PayloadEmptyException: _BAD_MESSAGE,
         rocketmq.RequestHeaderFieldsTooLargeException: _BAD_MESSAGE,
-        rocketmq.NotFoundException: Verdict("UnknownTopic", retryable=False),
+        rocketmq.NotFoundException: _UNKNOWN_TOPIC,
         rocketmq.UnauthorizedException: _NOT_PERMITTED,
         rocketmq.PaymentRequiredException: _NOT_PERMITTED,
         rocketmq.ForbiddenException: _NOT_PERMITTED,
@@ -113,7 +113,6 @@ def verdicts() -> Mapping[type[BaseException], Verdict]:
         concurrent.futures.CancelledError: _LOST,
         AssertionError: _BROKER,  # a reply with no receipt, or several
         Exception: _LOST,  # the client's bare ones
-        BadSetup: _BAD_SETUP,
     }
 
 
@@ -149,10 +148,11 @@ def _told(error: Exception) -> tuple[str, str]:
     if isinstance(error, grpc.RpcError):
         return str(error.details()), error.code().name
     message = str(error.args[0]) if error.args else type(error).__name__
-    return message, _code_name(getattr(error, "code", None))
+    code = getattr(error, "code", None)
+    return message, "" if code is None else _code_name(code)
 
 
-def _code_name(code: int | None) -> str:
+def _code_name(code: int) -> str:
     from rocketmq.grpc_protocol import Code  # noqa: PLC0415
 
-    return Code.Name(code) if code in Code.values() else str(code or "")
+    return Code.Name(code) if code in Code.values() else str(code)

@@ -34,6 +34,7 @@ PROXY = "org.apache.rocketmq.proxy.ProxyStartup"  # and with `-pm local` the bro
 
 _PROBE_SECONDS = 10
 _AUTHENTICATION = "org.apache.rocketmq.auth.authentication.provider"
+_PROXY_USERS = "org.apache.rocketmq.proxy.auth.ProxyAuthenticationMetadataProvider"
 _JAVA = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dtls.server.mode=disabled")
 _BROKER = {
     "brokerClusterName": "DefaultCluster",
@@ -160,13 +161,14 @@ class OwnRocketMQ(RocketMQServer):
         options = ["-Xmx256m", NAME_SERVER, "-c", str(self._folder / "names.conf")]
         return self._running(options, lambda: _not_listening(port))
 
-    def start(self) -> None:
+    def start(self, *, until_ready: bool = True) -> None:
         """Start the broker, on the same ports and with the same messages as before."""
         files = ("-pc", "proxy.json", "-bc", "broker.conf")
         paths = [word if word[0] == "-" else str(self._folder / word) for word in files]
         place = ["-pm", "local", "-n", self._at("names")]
         options = ["-Xmx512m", PROXY, *paths, *place]
-        self._broker.enter_context(self._running(options, partial(unreachable, self)))
+        ready = partial(unreachable, self) if until_ready else lambda: None
+        self._broker.enter_context(self._running(options, ready))
 
     def kill(self) -> None:
         """Kill the broker, as a crash does."""
@@ -194,12 +196,13 @@ class OwnRocketMQ(RocketMQServer):
             "storePathCommitLog": folder / "store" / "commitlog",
         }
         proxy = {"grpcServerPort": ports["grpc"], "remotingListenPort": ports["remoting"]}
-        auth = _auth(self.keys) if self.keys else {}
+        auth = _auth(self.keys, folder) if self.keys else {}
+        asks_broker = {"authenticationMetadataProvider": _PROXY_USERS} if self.keys else {}
         texts = {
             "logback.xml": _LOG,
             "names.conf": _properties({"listenPort": ports["names"], **names}),
             "broker.conf": _properties({**_BROKER, **broker, **auth}),
-            "proxy.json": json.dumps({**_PROXY, **proxy, **auth}),
+            "proxy.json": json.dumps({**_PROXY, **proxy, **auth, **asks_broker}),
         }
         for name, text in texts.items():
             (folder / name).write_text(text)
@@ -244,10 +247,11 @@ def _not_listening(port: int) -> str | None:
         return os.strerror(error) if (error := probe.connect_ex(("127.0.0.1", port))) else None
 
 
-def _auth(keys: Keys) -> dict[str, object]:
+def _auth(keys: Keys, folder: Path) -> dict[str, object]:
     inner = {"accessKey": keys.access_key, "secretKey": keys.secret_key}
     first = {"username": keys.access_key, "password": keys.secret_key}
     return {
+        "authConfigPath": str(folder / "auth"),
         "authenticationEnabled": "true",
         "authenticationProvider": f"{_AUTHENTICATION}.DefaultAuthenticationProvider",
         "authenticationMetadataProvider": f"{_AUTHENTICATION}.LocalAuthenticationMetadataProvider",

@@ -8,13 +8,12 @@ import pytest
 from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.executors import Progress
 from dist_task_pipelines.executors.rocketmq_errors import (
-    BadSetup,
     failure_of,
     grpc_verdicts,
     verdict_of,
     verdicts,
 )
-from dist_task_pipelines.executors.rocketmq_package import load_client
+from dist_task_pipelines.executors.rocketmq_package import BadSetup, load_client
 
 load_client()
 from rocketmq.grpc_protocol import Code, Status  # noqa: E402
@@ -30,12 +29,14 @@ UNCLEAR = {
     "MASTER_PERSISTENCE_TIMEOUT",
     "SLAVE_PERSISTENCE_TIMEOUT",
 }
+# Statuses that pass.
+NOT_NOW = {"TOO_MANY_REQUESTS", "NOT_FOUND", "TOPIC_NOT_FOUND", "CONSUMER_GROUP_NOT_FOUND"}
 
 
 @pytest.mark.parametrize(
     "kind",
     [getattr(rocketmq, name) for name in rocketmq.__all__]
-    + [AssertionError, Exception, concurrent.futures.CancelledError, BadSetup],
+    + [AssertionError, Exception, concurrent.futures.CancelledError],
 )
 def test_the_error_stands_in_the_table(kind: type[BaseException]) -> None:
     assert kind in verdicts()
@@ -65,7 +66,7 @@ def test_every_status_of_a_broker_has_a_meaning(name: str) -> None:
     assert outcome.error is not None
     if name in UNCLEAR:
         assert (outcome.retryable, outcome.applied) == (True, Applied.MAYBE)
-    elif name == "TOO_MANY_REQUESTS":
+    elif name in NOT_NOW:
         assert (outcome.retryable, outcome.applied) == (True, Applied.NO)
     elif name != "CODE_UNSPECIFIED":
         assert outcome.retryable is False
@@ -109,6 +110,13 @@ def test_what_breaks_before_sending_had_no_effect() -> None:
     assert failure_of(late, progress).applied is Applied.NO
     assert failure_of(late, sent()).applied is Applied.MAYBE
     assert failure_of(Exception("no route"), progress).applied is Applied.NO
+
+
+def test_a_setup_that_cannot_work_is_told_even_without_a_client() -> None:
+    outcome = failure_of(BadSetup("do this"), Progress())
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.error.message) == ("InvalidConfig", "do this")
+    assert (outcome.retryable, outcome.applied) == (False, Applied.NO)
 
 
 def test_a_bug_is_not_taken_for_the_brokers_fault() -> None:
