@@ -16,7 +16,8 @@ from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.engine.intake import Intake, Taken
 from dist_task_pipelines.executors import RocketMQ
 from dist_task_pipelines.executors.base import Progress
-from dist_task_pipelines.executors.rocketmq_client import MqMessage, RocketMQProducer
+from dist_task_pipelines.executors.mq_driver import MqMessage
+from dist_task_pipelines.executors.rocketmq_client import RocketMQProducer
 from dist_task_pipelines.executors.rocketmq_consumer import Received, RocketMQConsumer
 from dist_task_pipelines.executors.rocketmq_errors import verdict_of
 from dist_task_pipelines.executors.rocketmq_package import load_client

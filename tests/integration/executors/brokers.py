@@ -7,8 +7,13 @@ from dataclasses import dataclass
 
 from dist_task_pipelines.executors import RocketMQ
 from dist_task_pipelines.executors.rocketmq_consumer import RocketMQConsumer
-from examples.rocketmq_stand_in import RocketMQStandIn
+from dist_task_pipelines.executors.rocketmq_package import load_client
 from tests.services.rocketmq import RocketMQServer
+
+load_client()  # before the stand-in, which sets the client's log aside in a simpler way
+from examples.rocketmq_stand_in import KINDS, RocketMQStandIn  # noqa: E402
+
+__all__ = ["KINDS", "Arrived", "Broker", "RocketMQStandIn", "real", "stand_in"]
 
 PATIENCE = 60.0  # seconds that a message may take to arrive
 

@@ -13,9 +13,8 @@ from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.executors import Participants
 from dist_task_pipelines.executors.mq import MqExecutor
-from examples.rocketmq_stand_in import KINDS, RocketMQStandIn
 from tests.integration.executors import brokers
-from tests.integration.executors.brokers import Broker
+from tests.integration.executors.brokers import KINDS, Broker, RocketMQStandIn
 from tests.integration.executors.conftest import KEY, Calls
 from tests.services.rocketmq import OwnRocketMQ
 
