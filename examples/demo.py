@@ -187,15 +187,12 @@ def play(console: Console, work: Path, port: int, pause: Pause, *, once: bool) -
         platform = Platform(work, port, _addresses(shop))
         _say(console, "Starting the participants and the platform, some 20 seconds ...")
         participants = shop.start("payment", "fraud check", "north", BROKER)
-        for command in (["migrate"], ["flow", "apply", str(platform.flow_file)]):
-            pause(0)  # a command takes seconds, and the demo may have been told to stop
-            platform.command(*command)
-        pause(0)
         up = stack.enter_context(platform.up())
         background = stack.enter_context(ThreadPoolExecutor(1))
         demo = Demo(orders, shop, platform, background)
-        demo.submit()  # the platform need not run to accept them
         await_ready([*participants, up], pause)
+        platform.command("flow", "apply", str(platform.flow_file))
+        demo.submit()
         _say(console, where_to_look(platform))
         ledger = stack.enter_context(platform.ledger())
         try:

@@ -49,7 +49,7 @@ class Platform:
     @property
     def options(self) -> list[str]:
         """What makes a command work on this platform."""
-        return ["--config", str(self._config), "--home", str(self._home)]
+        return ["--url", self.url]
 
     def command(self, *arguments: str) -> None:
         """Run `dist-task` with the arguments.
@@ -72,7 +72,7 @@ class Platform:
             raise CommandFailed(f"dist-task {' '.join(arguments)}:\n{done.stdout}")
 
     def submit(self, orders: Iterable[Mapping[str, Any]]) -> None:
-        """Submit transactions, all in one commit.
+        """Submit transactions.
 
         Raises:
             CommandFailed: one was refused.
@@ -84,8 +84,8 @@ class Platform:
     @contextmanager
     def up(self) -> Iterator[ManagedProcess]:
         """Start `dist-task up`, which prints `ready ...` once it serves; end it afterwards."""
-        command = [*_python_m("dist_task_pipelines.cli"), "up", *self.options]
-        command += ["--port", str(self._port)]
+        command = [*_python_m("dist_task_pipelines.cli"), "up", "--port", str(self._port)]
+        command += ["--config", str(self._config), "--home", str(self._home)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         process = ManagedProcess("dist-task up", command, environment, self._work / "logs")
         process.start()

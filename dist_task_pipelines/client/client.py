@@ -87,7 +87,7 @@ class Client:
             NotAllowed: the flow is not active.
             Conflict: the id stands for another request.
         """
-        body = submitting.checked(instance_id, flow, params)
+        body = submitting.checked({"instance_id": instance_id, "flow_id": flow, "params": params})
         path = path_of("transactions")
         return Transaction(self._calls, self._calls.act(path, schemas.Accepted, body, is_safe=True))
 

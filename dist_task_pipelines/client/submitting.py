@@ -14,6 +14,13 @@ from dist_task_pipelines.domain.errors import Fault
 
 PART_BYTES = 500_000  # of a body; a server whose limit is lower is met by halving
 
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is unknown",
+    "string_type": "must be a text",
+    "dict_type": "must be an object",
+}
+
 Wanted = schemas.Submit | Mapping[str, Any]
 
 
@@ -40,23 +47,19 @@ def submit_many(calls: Calls, wanted: Iterable[Wanted]) -> Iterator[Submitted]:
             yield next(answers) if isinstance(each, schemas.Submit) else each
 
 
-def checked(instance_id: object, flow: object, params: object) -> schemas.Submit:
+def checked(wanted: Wanted) -> schemas.Submit:
     """The request.
 
     Raises:
-        InvalidInput: a value has the wrong type.
+        InvalidInput: a key is missing or unknown, or a value has the wrong type.
     """
-    return _checked({"instance_id": instance_id, "flow_id": flow, "params": params})
-
-
-def _checked(wanted: Wanted) -> schemas.Submit:
     if isinstance(wanted, schemas.Submit):
         return wanted
     try:
         return schemas.Submit.model_validate(wanted)
     except ValidationError as error:
         faults = [
-            Fault(".".join(map(str, each["loc"])), each["msg"])
+            Fault(".".join(map(str, each["loc"])), _WORDS.get(each["type"], each["msg"]))
             for each in error.errors(include_url=False, include_input=False)
         ]
         lines = "".join(f"\n  {fault}" for fault in faults)
@@ -80,7 +83,7 @@ def _parts(wanted: Iterable[Wanted]) -> Iterator[list[schemas.Submit | Submitted
 
 def _measured(wanted: Wanted) -> tuple[schemas.Submit | Submitted, int]:
     try:
-        request = _checked(wanted)
+        request = checked(wanted)
         return request, len(as_json(request))
     except InvalidInput as error:
         named = wanted.get("instance_id") if isinstance(wanted, Mapping) else wanted.instance_id

@@ -1,4 +1,4 @@
-"""The command line beside a platform that is not up: what it accepts, refuses and prints."""
+"""The command line before a server of its own, without Dagster: what it accepts and refuses."""
 
 import json
 import sqlite3
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +16,8 @@ from dist_task_pipelines.ledger.schema import VERSION_TABLE
 from dist_task_pipelines.settings import Settings
 from tests.acceptance.command_line import Command
 from tests.acceptance.making import flow, register, task
+from tests.services import free_port
+from tests.services.api import running_api
 
 Refusal = Callable[..., str]
 
@@ -33,16 +36,23 @@ OWN_FLOWS = {
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a ledger and flows, where nothing picks up what is submitted."""
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home with a ledger, flows and a server, where nothing picks up what is submitted."""
     folder = tmp_path_factory.mktemp("home")
     settings = Settings.load(None, folder)
     migrate_ledger(settings)
     register(folder, OWN_FLOWS, "http://127.0.0.1:9")
     ledger = open_ledger(settings)
     ledger.flows.set_active("closed_v1", False)
+    with running_api(ledger, settings) as url:
+        serve_at(folder, url)
+        yield folder
     ledger.close()
-    return folder
+
+
+def serve_at(folder: Path, url: str) -> None:
+    """Configure a home for the server at this URL."""
+    (folder / "dist_task.toml").write_text(f"[app]\nport = {urlsplit(url).port}\n")
 
 
 @pytest.fixture
@@ -115,8 +125,7 @@ def test_what_cannot_be_accepted_is_refused_and_leaves_nothing(
 def test_params_that_are_too_large_are_refused(refusal: Refusal, ledger: Ledger) -> None:
     params = json.dumps({"only": {"text": "x" * TOO_LARGE}})
     said = refusal("submit", "open", "bad-large", "--params", params, exit_code=WRONG_INPUT)
-    assert "2000020 bytes" in said
-    assert "the most is 1048576" in said
+    assert "larger than 1048576 bytes" in said
     assert ids_of(ledger, "bad-") == set()
 
 
@@ -131,9 +140,10 @@ def test_any_text_can_be_an_id(dist_task: Command, ledger: Ledger) -> None:
         "e\u0301 is not \u00e9",
     ]
     for each in ids:
-        assert dist_task("submit", "open", "--json", "--", each).json["id"] == each
+        assert dist_task("submit", "open", "--json", "--", each).json["instance_id"] == each
         assert ledger.transactions.get(each).status == "pending"
-        assert dist_task("status", "--json", "--", each).json["transaction"]["id"] == each
+        shown = dist_task("status", "--json", "--", each).json["transaction"]
+        assert shown["instance_id"] == each
     assert "[bold]x[/bold]" in dist_task("status", "[bold]x[/bold]").out
 
 
@@ -158,7 +168,7 @@ def test_a_file_s_good_lines_are_accepted_and_its_bad_ones_named(
         {"instance_id": "file-1", "flow_id": "open", "params": {"only": {"again": True}}},
         {"instance_id": "file-" + "x" * 124, "flow_id": "open"},
         {"instance_id": "file-\ud800", "flow_id": "open"},
-        {"instance_id": "file-6", "flow_id": "open", "params": []},
+        {"instance_id": "file-6", "flow_id": "open", "params": {"nobody": {}}},
         {"instance_id": "file-3", "flow_id": "shop", "params": {"deduct": {"amount": 1.0}}},
     ]
     file = tmp_path / "orders.jsonl"
@@ -168,7 +178,7 @@ def test_a_file_s_good_lines_are_accepted_and_its_bad_ones_named(
     refused = [line for line in done.err.splitlines() if line.startswith("error:")]
     ids = [line.split(": ")[1][:6] for line in refused]
     assert ids == ["file-2", "file-4", "file-1", "file-x", "file-\\", "file-6"]
-    assert "the most is 1048576" in done.err
+    assert "larger than 1048576 bytes" in done.err
     assert ids_of(ledger, "file-") == {"file-1", "file-3", "file-5"}
     assert ledger.transactions.get("file-5").params == {"only": {"ключ": "😀"}}
 
@@ -182,9 +192,10 @@ def test_a_file_s_good_lines_are_accepted_and_its_bad_ones_named(
         ('{"instance_id": 7, "flow_id": "open"}', "instance_id"),
         ('{"instance_id": "half-2", "flow_id": null}', "flow_id"),
         ('{"instance_id": "half-2", "instance_id": "half-3", "flow_id": "open"}', "twice"),
-        ('{"instance_id": "half-2", "flow_id": "open", "parms": {}}', "parms"),
+        ('{"instance_id": "half-2", "flow_id": "open", "parms": {}}', "parms: is unknown"),
+        ('{"instance_id": "half-2", "flow_id": "open", "params": []}', "params: must be an object"),
     ],
-    ids=["cut", "no-flow", "array", "number", "null", "twice", "unknown"],
+    ids=["cut", "no-flow", "array", "number", "null", "twice", "unknown", "params"],
 )
 def test_a_file_with_a_line_that_is_no_request_is_refused(
     refusal: Refusal, ledger: Ledger, line: str, words: str
@@ -203,7 +214,8 @@ def test_many_at_once_are_accepted_once(dist_task: Command) -> None:
     for _ in range(2):
         assert "1100 accepted, 0 refused" in dist_task("submit", "--file", "-", stdin=lines).out
     found = dist_task("status", "--flow", "many_v1", "--limit", "1000", "--json").json
-    assert [each["id"] for each in found] == [f"many-{number}" for number in range(1099, 99, -1)]
+    ids = [each["instance_id"] for each in found]
+    assert ids == [f"many-{number}" for number in range(1099, 99, -1)]
 
 
 def test_flows_are_checked_listed_and_shown(
@@ -230,10 +242,10 @@ def test_flows_are_checked_listed_and_shown(
         assert fault in linted.err
     assert "tasks[1].task_name" in refusal("flow", "apply", str(bad), exit_code=WRONG_INPUT)
     assert "applied_v1 is active" in dist_task("flow", "apply", str(good)).out
-    listed = {each["id"] for each in dist_task("flow", "list", "--json").json}
+    listed = {each["flow_id"] for each in dist_task("flow", "list", "--json").json}
     assert {"applied_v1", "open_v1"} <= listed
     assert "bad_v1" not in listed
-    assert dist_task("flow", "show", "applied").json["id"] == "applied_v1"
+    assert dist_task("flow", "show", "applied").json["flow_id"] == "applied_v1"
     assert "no flow 'bad'" in refusal("flow", "show", "bad", exit_code=FAILED)
     assert "applied_v1" in dist_task("flow", "list").out
 
@@ -267,36 +279,67 @@ def test_an_empty_ledger_has_something_to_say(command: Command, tmp_path: Path) 
     done = command(tmp_path, "migrate")
     assert f"migrated sqlite:///{tmp_path}/ledger.db" in done.out
     assert command(tmp_path, "migrate").out == done.out
-    for each in (["status"], ["exceptions"], ["flow", "list"]):
-        assert command(tmp_path, *each, "--json").json == []
-        assert command(tmp_path, *each).out.startswith("no ")
+    settings = Settings.load(None, tmp_path)
+    with closing(open_ledger(settings)) as ledger, running_api(ledger, settings) as url:
+        for each in (["status"], ["exceptions"], ["flow", "list"]):
+            assert command(tmp_path, *each, "--url", url, "--json").json == []
+            assert command(tmp_path, *each, "--url", url).out.startswith("no ")
 
 
-def test_commands_need_a_ledger(command: Command, tmp_path: Path) -> None:
-    for home in (tmp_path, tmp_path / "nowhere"):
-        said = command(home, "status", exit_code=UNREACHABLE).err
-        assert "dist-task migrate" in said
-        assert str(home / "ledger.db") in said
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status"],
+        ["submit", "open", "order-1"],
+        ["wait", "order-1"],
+        ["retry", "order-1"],
+        ["handle", "1"],
+        ["cancel", "order-1"],
+        ["exceptions"],
+        ["stats"],
+        ["flow", "list"],
+        ["flow", "delete", "open_v1"],
+    ],
+    ids=" ".join,
+)
+def test_commands_need_a_server(command: Command, tmp_path: Path, arguments: list[str]) -> None:
+    port = free_port()
+    serve_at(tmp_path, f"http://127.0.0.1:{port}")
+    printed = command(tmp_path, *arguments, exit_code=UNREACHABLE)
+    assert f"cannot reach http://127.0.0.1:{port}" in printed.err
+    assert "dist-task up" in printed.err
+    assert "--url" in printed.err
+    assert printed.out == ""
 
 
-def test_commands_need_a_ledger_of_this_version(command: Command, tmp_path: Path) -> None:
+def test_a_server_without_its_ledger(dist_task: Command, command: Command, tmp_path: Path) -> None:
     command(tmp_path, "migrate")
-    set_revision(tmp_path, "0000")
-    said = command(tmp_path, "status", exit_code=UNREACHABLE).err
-    assert "is at revision 0000" in said
-    assert "dist-task migrate" in said
+    settings = Settings.load(None, tmp_path)
+    with closing(open_ledger(settings)) as ledger, running_api(ledger, settings) as url:
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as database, database:
+            database.execute("ALTER TABLE task_group_instance RENAME TO gone")
+        said = command(tmp_path, "status", "--url", url, exit_code=UNREACHABLE).err
+    assert "ledger" in said
+    assert "dist-task up" not in said
+
+
+def test_a_url_that_is_none(refusal: Refusal) -> None:
+    assert "http://127.0.0.1:3000" in refusal("status", "--url", "nowhere", exit_code=WRONG_INPUT)
+
+
+def test_a_ledger_of_a_later_version_is_left_alone(command: Command, tmp_path: Path) -> None:
+    command(tmp_path, "migrate")
     set_revision(tmp_path, "9999")
-    for each in ("status", "migrate"):
-        said = command(tmp_path, each, exit_code=UNREACHABLE).err
-        assert "revision 9999" in said
-        assert "upgrade dist-task-pipelines" in said
+    said = command(tmp_path, "migrate", exit_code=UNREACHABLE).err
+    assert "revision 9999" in said
+    assert "upgrade dist-task-pipelines" in said
 
 
 def test_a_ledger_that_is_no_database(command: Command, tmp_path: Path) -> None:
     text = "not a database at all, but long enough to be looked at\n"
     (tmp_path / "ledger.db").write_text(text * 99)
-    for each in ("status", "migrate"):
-        assert str(tmp_path / "ledger.db") in command(tmp_path, each, exit_code=UNREACHABLE).err
+    said = command(tmp_path, "migrate", exit_code=UNREACHABLE).err
+    assert str(tmp_path / "ledger.db") in said
 
 
 def test_a_home_that_cannot_be_written(command: Command, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_a_submitted_order_goes_through_its_flow(
 ) -> None:
     params = {"deduct": {"amount": 12.5}, "ship": {"to": "Kraków"}}
     submitted = platform.cli_json("submit", "shop-order", "order-1", "--params", json.dumps(params))
-    assert (submitted["id"], submitted["status"]) == ("order-1", "pending")
+    assert (submitted["instance_id"], submitted["status"]) == ("order-1", "pending")
     run = platform.wait_for_run_of("order-1")
     assert (run.job, run.status) == ("shop_order_v1", "SUCCESS")
     shown = platform.cli_json("status", "order-1")

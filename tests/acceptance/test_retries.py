@@ -130,7 +130,7 @@ def test_a_manual_retry_calls_the_failed_tasks_only(
     first = platform.wait_for_run_of("manual-1")
     exception = open_exception(platform, "manual-1")
     [listed] = dist_task("exceptions", "--transaction", "manual-1", "--json").json
-    assert (listed["id"], listed["task_id"]) == (exception.id, "left")
+    assert (listed["exception_id"], listed["task_id"]) == (exception.id, "left")
     said = dist_task("retry", "manual-1", "--reason", "mended", "--actor", "ann").out
     assert "manual-1 (left) will be called again now" in said
     platform.wait_for("manual-1", TransactionStatus.SUCCESS)

@@ -37,7 +37,7 @@ def test_a_flow_registered_meanwhile_runs_without_a_restart(
     applied = apply(
         platform, tmp_path / "flow.json", "late-comer", flow(task("only")), participant.url
     )
-    assert (applied["id"], applied["is_active"]) == ("late_comer_v1", True)
+    assert (applied["flow_id"], applied["is_active"]) == ("late_comer_v1", True)
     submit(platform, "late-comer", ["late-1"])  # before anyone knows the job
     platform.wait_for_job("late_comer_v1")
     assert platform.launch_transaction("late_comer_v1", "late-2").status == "SUCCESS"
@@ -56,8 +56,8 @@ def test_an_order_stays_on_the_version_it_began_with(
     participant.wait_for_call("old-1:one")
 
     second = flow(task("one"), task("three", "one"))
-    assert apply(platform, file, "growing", second, url)["id"] == "growing_v2"
-    assert apply(platform, file, "growing", second, url)["id"] == "growing_v2"  # nothing new
+    assert apply(platform, file, "growing", second, url)["flow_id"] == "growing_v2"
+    assert apply(platform, file, "growing", second, url)["flow_id"] == "growing_v2"  # nothing new
     platform.wait_for_job("growing_v2")
     platform.ledger.flows.set_active("growing_v1", False)
     submit(platform, "growing", ["new-1"])

@@ -120,11 +120,9 @@ def running_platform(
         sigint_ignored: start it as `nohup` would.
         ended_by: the signal that ends it.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    if config:
-        (home / "dist_task.toml").write_text(config)
     port = free_port()
-    arguments = [*command, "up", "--home", str(home), "--port", str(port)]
+    _configure(home, config, port)
+    arguments = [*command, "up", "--home", str(home)]
     with MarkedProcess(arguments, environment or child_environment(), sigint_ignored) as started:
         url = started.wait_until_ready()
         platform = Platform(started, home, port)
@@ -137,6 +135,14 @@ def running_platform(
         finally:
             platform.ledger.close()
         started.end(ended_by)
+
+
+def _configure(home: Path, config: str, port: int) -> None:
+    """Write the configuration, in which the commands find the port."""
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / "dist_task.toml"
+    before = config or (file.read_text() if file.exists() else "")
+    file.write_text(f"{before}\n[app]\nport = {port}\n")
 
 
 class MarkedProcess:

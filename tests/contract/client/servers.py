@@ -1,17 +1,11 @@
 """What the contract of the client is tried on: the platform in memory, and the real API."""
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-from starlette.types import ASGIApp
-
 from dist_task_pipelines import Client
-from dist_task_pipelines.api.app import create_app
-from dist_task_pipelines.api.platform import Platform
 from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.client import Retries
 from dist_task_pipelines.domain.json import JsonObject
@@ -26,6 +20,7 @@ from dist_task_pipelines.ledger.records import DispatchedBatch, DispatchLimits
 from dist_task_pipelines.settings import Settings
 from dist_task_pipelines.testing import InMemoryTransport
 from tests.integration.engine.scripted import ScriptedExecutor, failed
+from tests.services.api import running_api
 
 LEASE = 60.0  # seconds
 
@@ -68,10 +63,14 @@ class InMemory(Server):
 
 
 class RealApi(Server):
-    """The API over a ledger, served over HTTP; the engine runs what is due, without Dagster."""
+    """The API over a ledger, served over HTTP; the engine runs what is due, without Dagster.
+
+    Attributes:
+        url: where it is.
+    """
 
     def __init__(self, url: str, ledger: Ledger) -> None:
-        self._url = url
+        self.url = url
         self._ledger = ledger
         self._clients: list[Client] = []
         self._loop = EventLoop()
@@ -79,7 +78,7 @@ class RealApi(Server):
         self._caller = Caller(self._registry, lambda _: None)
 
     def client(self, actor: str | None = None) -> Client:
-        client = Client(self._url, actor=actor, retries=Retries(0))
+        client = Client(self.url, actor=actor, retries=Retries(0))
         self._clients.append(client)
         return client
 
@@ -120,34 +119,16 @@ class RealApi(Server):
 
 @contextmanager
 def real_api(home: Path) -> Iterator[RealApi]:
-    """The API on a free port, over the ledger of a home."""
+    """The API over the ledger of a home."""
     settings = Settings.load(None, home)
     ledger = open_ledger(settings)
-    platform = Platform(ledger, settings)
-    with served(create_app(platform)) as url:
+    with running_api(ledger, settings) as url:
         server = RealApi(url, ledger)
         try:
             yield server
         finally:
             server.close()
-    platform.close()
     ledger.close()
-
-
-@contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
-    """The application on a free port, in a thread; gives its URL."""
-    config = uvicorn.Config(app, port=0, lifespan="off", log_level="warning", access_log=False)
-    server = uvicorn.Server(config)
-    with config.bind_socket() as listening:
-        listening.listen()  # who connects before the thread is there waits for it
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 def flow(*tasks: JsonObject, **keys: object) -> JsonObject:

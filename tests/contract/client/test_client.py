@@ -474,6 +474,24 @@ def test_a_flow_is_deleted_once_nothing_of_it_is_unsettled(server: Server, clien
 # --- the platform ----------------------------------------------------------------------------
 
 
+def test_the_numbers(server: Server, client: Client) -> None:
+    empty = client.stats.overview()
+    assert (empty.flows, empty.total, empty.success_rate, empty.backlog) == (1, 0, None, 0)
+    failed(server, client, "bad")
+    client.submit_many({"instance_id": f"good_{n}", "flow_id": "shop"} for n in range(3))
+    server.run()
+    client.submit("shop", "waiting")
+    overview, of_flow = client.stats.overview(), client.stats.flow("shop_v1")
+    for numbers in (overview, of_flow):
+        counts = {status: count for status, count in numbers.by_status.items() if count}
+        assert counts == {"success": 3, "failed": 1, "pending": 1}
+        assert (numbers.total, numbers.success_rate) == (5, 0.75)
+        assert numbers.p50_seconds is not None
+        assert numbers.p95_seconds is not None
+        assert (numbers.exceptions_open, numbers.exceptions_today, numbers.backlog) == (1, 1, 1)
+        assert numbers.backlog_age_seconds is not None
+
+
 def test_how_the_platform_does(client: Client) -> None:
     assert client.health().status == "ok"
     names = {each.name: each.type for each in client.task_definitions()}
