@@ -12,6 +12,7 @@ import binascii
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -161,14 +162,13 @@ def _scalar_faults(value: JsonValue, field: FieldDescriptor, path: str) -> Itera
 
 
 def _bytes_fault(value: JsonValue) -> str | None:
-    if not isinstance(value, str):
-        return "must be bytes as base64 text"
-    plain = value.rstrip("=").replace("-", "+").replace("_", "/")
-    try:
-        base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return "must be bytes as base64 text"
-    return None
+    if isinstance(value, str) and value.isascii():
+        plain = value.rstrip("=").replace("-", "+").replace("_", "/")
+        padded = plain + "=" * (-len(plain) % 4)
+        with suppress(binascii.Error):
+            if base64.b64encode(base64.b64decode(padded, validate=True)) == padded.encode():
+                return None
+    return "must be bytes as base64 text"
 
 
 def _double_fault(value: JsonValue) -> str | None:

@@ -1,0 +1,114 @@
+"""JSON to messages and back, without a server: what is taken comes back, the rest is refused."""
+
+import struct
+from base64 import b64encode
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dist_task_pipelines.domain.errors import InvalidParams
+from dist_task_pipelines.executors.grpc_messages import json_of, message_of
+from dist_task_pipelines.executors.grpc_methods import Method, Methods
+from tests.services.grpc_server import compile_protos
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "order_id": TEXT,
+    "small": st.integers(-(2**31), 2**31 - 1),
+    "big": st.integers(-(2**63), 2**63 - 1),
+    "huge": st.integers(0, 2**64 - 1),
+    "single": st.floats(width=32, allow_nan=False, allow_infinity=False),
+    "exact": st.floats(allow_nan=False, allow_infinity=False),
+    "paid": st.booleans(),
+    "blob": st.binary().map(lambda plain: b64encode(plain).decode()),
+    "numbers": st.lists(st.integers(-(2**31), 2**31 - 1)),
+    "counts": st.dictionaries(TEXT, st.integers(-(2**63), 2**63 - 1).map(str)),
+    "items": st.lists(st.fixed_dictionaries({"sku": TEXT})),
+    "maybe": st.integers(-(2**63), 2**63 - 1),
+    "note": TEXT,
+}
+LONG = {"big", "huge", "maybe"}  # which come back as texts
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Method:
+    """A method whose request and reply are of the same type."""
+    file = compile_protos(tmp_path_factory.mktemp("protos") / "shop", "shop.proto")
+    return Methods.read(file).find("shop.v1.Shop/Echo")
+
+
+@given(st.fixed_dictionaries({}, optional=FIELDS))
+def test_what_is_taken_comes_back(echo: Method, value: dict[str, Any]) -> None:
+    body = echo.encode(value)
+    back: Any = json_of(echo.output.FromString(body), echo.pool)
+    assert echo.encode(value) == body, "equal requests make equal bytes"
+    assert echo.encode(back) == body, "and so does what came back"
+    for name, item in value.items():
+        assert same(name, back[name], item)
+
+
+def same(name: str, got: Any, sent: Any) -> bool:
+    if name in LONG:
+        got = int(got)
+    elif name == "items":
+        got = [{"sku": each["sku"]} for each in got]
+    elif name == "single":
+        got, sent = single(got), single(sent)
+    return bool(got == sent)
+
+
+def single(number: float) -> float:
+    """The number as a 32-bit float keeps it; it comes back written the shortest way."""
+    (kept,) = struct.unpack("f", struct.pack("f", number))
+    return float(kept)
+
+
+def parsed(echo: Method, name: str, value: Any) -> Any:
+    """The field's value in the message, or the words with which it is refused."""
+    try:
+        return getattr(message_of({name: value}, echo.input, echo.pool), name)
+    except InvalidParams as error:
+        return error
+
+
+@given(st.integers() | st.floats(allow_nan=False))
+def test_a_double_keeps_a_number_exactly_or_refuses_it(echo: Method, number: float) -> None:
+    got = parsed(echo, "exact", number)
+    assert got == number or "exact" in str(got)
+
+
+@given(st.integers(-(2**24), 2**24) | st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_a_float_takes_what_it_can_keep(echo: Method, number: float) -> None:
+    assert parsed(echo, "single", number) == number
+
+
+@given(st.integers(-(10**5), 10**5), st.integers(-20, 20))
+def test_a_float_takes_what_it_writes_in_the_same_way(
+    echo: Method, digits: int, power: int
+) -> None:
+    number = float(f"{digits}e{power}")
+    assert parsed(echo, "single", number) == single(number)
+
+
+@pytest.mark.parametrize("number", [2**24 + 1, 0.123456789, 1e39, 10**400, float("inf")])
+def test_a_float_refuses_what_it_would_change(echo: Method, number: float) -> None:
+    assert "single" in str(parsed(echo, "single", number))
+
+
+@given(st.text(max_size=12) | st.binary().map(lambda plain: b64encode(plain).decode()))
+def test_bytes_are_base64_or_refused(echo: Method, text: str) -> None:
+    got = parsed(echo, "blob", text)
+    if isinstance(got, InvalidParams):
+        assert "blob" in str(got)
+    else:
+        plain = text.replace("-", "+").replace("_", "/").rstrip("=")
+        assert b64encode(got).decode().rstrip("=") == plain
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=4))
+def test_any_value_of_any_field_is_taken_or_refused_by_name(echo: Method, value: Any) -> None:
+    for field in echo.input.DESCRIPTOR.fields:
+        got = parsed(echo, field.name, value)
+        assert not isinstance(got, InvalidParams) or field.name in str(got)
