@@ -175,7 +175,7 @@ class _Pool:
     _of_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, "_Pool"]] = WeakKeyDictionary()
 
     def __init__(self) -> None:
-        self.session = _session()
+        self.session = new_session()
         self._shares = 0
 
     @classmethod
@@ -202,7 +202,8 @@ def verdict_of(error: Exception) -> Verdict | None:
     return next(found, None)
 
 
-def _session() -> aiohttp.ClientSession:
+def new_session() -> aiohttp.ClientSession:
+    """A session with the settings that every call shares."""
     trace = aiohttp.TraceConfig()
     trace.on_connection_create_end.append(_connected)
     trace.on_connection_reuseconn.append(_connected)
