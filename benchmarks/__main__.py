@@ -39,7 +39,7 @@ def main() -> None:
     """Run the sections, show the table, keep it."""
     arguments = _arguments()
     names = arguments.only or (QUICK if arguments.quick else tuple(SECTIONS))
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     with _prepared(console, quick=arguments.quick) as (bench, progress):
         figures = [each for name in names for each in _section(name, bench, progress, console)]
         machine = describe(bench.mysql.words, bench.participant.words)

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from benchmarks.bare import Bare, bare_loop
 from benchmarks.machine import Usage, each, named, sample, spent
 from benchmarks.platform import Platform
@@ -67,11 +69,10 @@ class Bench:
         return max(runs, key=lambda run: run.per_second)
 
     def _processes(self) -> dict[int, str]:
+        port = f"--port={sa.make_url(self.mysql.url).port}"
         return {
             **self.platform.processes(),
-            **dict.fromkeys(
-                named("mysqld", "--datadir") or named("mariadbd", "--datadir"), "mysqld"
-            ),
+            **dict.fromkeys(named("--datadir", port), "mysqld"),
             **dict.fromkeys(named("nginx"), "nginx"),
             os.getpid(): OURS,
         }

@@ -26,6 +26,7 @@ START_PATIENCE = 120.0  # seconds
 STOP_PATIENCE = 45.0
 POLL = 0.005  # seconds between two looks at one transaction
 LOOK = 0.25  # seconds between two looks at many
+JOBS = "{ repositoriesOrError { ... on RepositoryConnection { nodes { jobs { name } } } } }"
 WORKERS = {"count": 2}
 
 
@@ -125,10 +126,7 @@ class Platform:
         body = {"name": name, "flow_type": "bench", "definition": definition(participant)}
         flow = self.request("POST", "/flows", {**body, "create_user": "bench"})
         identifier: str = flow["flow_id"]
-        query = (
-            "{ repositoriesOrError { ... on RepositoryConnection { nodes { jobs { name } } } } }"
-        )
-        until(lambda: identifier in json.dumps(self.graphql(query)), 60, LOOK)
+        until(lambda: identifier in json.dumps(self.graphql(JOBS)), 60, LOOK)
         return identifier
 
     def rows(self, query: str, **values: Any) -> Sequence[Any]:

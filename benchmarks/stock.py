@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import free_port
-from benchmarks.platform import until
+from benchmarks.platform import JOBS, until
 from benchmarks.services import ROOT, new_database
 
 PATIENCE = 120.0  # seconds
 POLL = 0.05
-_READY = "{ repositoriesOrError { ... on RepositoryConnection { nodes { jobs { name } } } } }"
 _LAUNCH = """
 mutation { launchRun(executionParams: {selector: {
   repositoryLocationName: "stock_job.py", repositoryName: "__repository__", jobName: "stock"}}) {
@@ -85,7 +84,7 @@ def _dagster(server: str, participant: str, folder: Path) -> Iterator[str]:
 
 def _is_ready(url: str) -> bool:
     with suppress(OSError, KeyError, ValueError):
-        return "stock" in json.dumps(_ask(url, _READY))
+        return "stock" in json.dumps(_ask(url, JOBS))
     return False
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
@@ -38,7 +39,7 @@ def growth(bench: Bench) -> list[Figure]:
     cost = Figure(
         "growth",
         "CPU for a transaction",
-        f"{before:.2f} ms with few in the ledger, {after:.2f} ms with {SEEDED:,}: {ratio:.2f} times",
+        f"{before:.2f} ms with few there, {after:.2f} ms with {SEEDED:,}: {ratio:.2f} times",
         f"≤ {MOST_GROWTH} times",
         ratio <= MOST_GROWTH,
         f"{COUNT} transactions each time; all processes, MySQL included",
@@ -54,7 +55,7 @@ def backlog(bench: Bench) -> list[Figure]:
     memory: list[dict[str, Usage]] = []
     began = time.time()
     pending_copies(bench.platform.ledger, "steady_0000000", "backlog_", BACKLOG)
-    with _watching(bench, memory):
+    with _Watching(bench, memory):
         bench.platform.wait_for_all(
             "backlog_", BACKLOG, PATIENCE, lambda done: bench.tell(done, BACKLOG)
         )
@@ -63,7 +64,7 @@ def backlog(bench: Bench) -> list[Figure]:
         Figure(
             "backlog",
             "worked off",
-            f"{per_second:.0f}/s, {per_second / steady:.2f} of the rate of {COUNT} ({steady:.0f}/s)",
+            f"{per_second:.0f}/s, {per_second / steady:.2f} of {steady:.0f}/s for {COUNT}",
             f"≥ {STEADY} of it",
             per_second >= STEADY * steady,
             f"{BACKLOG:,} pending at once, accepted → last success",
@@ -87,7 +88,7 @@ def _memory_figure(memory: list[dict[str, Usage]]) -> Figure:
     )
 
 
-class _watching:
+class _Watching:
     """Looks at the platform's memory while the block runs."""
 
     def __init__(self, bench: Bench, into: list[dict[str, Usage]]) -> None:
@@ -125,7 +126,7 @@ def _queries(bench: Bench, flow: str) -> Figure:
         "flow": f"/stats/flows/{flow}",
     }
     times = {
-        name: _median_ms(lambda path=path: bench.platform.request("GET", path))
+        name: _median_ms(partial(bench.platform.request, "GET", path))
         for name, path in paths.items()
     }
     times["claim"] = _claim_ms(bench, flow)
@@ -136,7 +137,7 @@ def _queries(bench: Bench, flow: str) -> Figure:
         f"{words} ms",
         f"each ≤ {QUERY_MS:g} ms",
         max(times.values()) <= QUERY_MS,
-        f"{SEEDED:,} transactions in the ledger; by REST, the claim in the ledger; p50 of {QUERIES}",
+        f"with {SEEDED:,}; by REST, the claim in the ledger; p50 of {QUERIES}",
         times,
     )
 

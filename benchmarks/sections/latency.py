@@ -53,7 +53,7 @@ def _figures(
             "one transaction",
             f"p50 {p50 * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms; "
             f"its Dagster run complete at p50 {run_p50 * 1000:.0f} ms",
-            f"p99 ≤ {TAIL} × p50",
+            f"p99 ≤ {TAIL} times p50",
             tail <= TAIL,
             how,
             {**values, "tail": tail},
