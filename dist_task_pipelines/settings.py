@@ -464,10 +464,9 @@ class Settings(BaseSettings):
         urls = [database.url for database in self.databases.values()]
         for url in (*urls, self.database.url, self.dagster.storage_url, self.http.proxy):
             yield from _passwords(url) if url else ()
-        for service in self.services.values():
-            for name, value in service.metadata.items():
-                if _CREDENTIAL.search(name):
-                    yield from (value, value.rpartition(" ")[2])  # "Bearer ..."
+        tables = [service.metadata for service in self.services.values()]
+        for table in (*tables, *(each.model_dump() for each in self.executors.values())):
+            yield from _credentials(table)
         yield from (each.key_password.get_secret_value() for each in self.tls.values())
         yield self.rocketmq.secret_key.get_secret_value() if self.rocketmq else ""
 
@@ -484,9 +483,16 @@ def _passwords(url: str) -> Iterator[str]:
     parsed = make_url(url)
     if parsed.password and parsed.password != parsed.username:
         yield parsed.password
-    for name, value in parsed.query.items():
-        if _CREDENTIAL.search(name) and isinstance(value, str):
-            yield value
+    yield from _credentials(parsed.query)
+
+
+def _credentials(table: Mapping[str, Any]) -> Iterator[str]:
+    """The texts whose keys speak of something secret."""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _credentials(value)
+        elif isinstance(value, str) and _CREDENTIAL.search(name):
+            yield from (value, value.rpartition(" ")[2])  # "Bearer ..."
 
 
 def _is_secret(text: str) -> bool:

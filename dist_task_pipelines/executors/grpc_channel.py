@@ -8,10 +8,9 @@ from dist_task_pipelines.executors.tls import grpc_files
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # that a channel takes: the most that settings allow
 
-# Nothing is sent again behind our back, nothing is read from the environment, and a server
-# that is back is found within a second.
+# What a server may have seen is not sent again behind our back (nobody's service config can ask
+# for it), nothing is read from the environment, and a server that is back is found within a second.
 _OPTIONS = (
-    ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config_disable_resolution", 1),
     ("grpc.initial_reconnect_backoff_ms", 200),

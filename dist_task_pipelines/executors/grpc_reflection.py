@@ -68,9 +68,11 @@ class Reflection:
                 self._known[service] = known
         return known.methods.find(name)
 
-    def forget(self, name: str) -> None:
-        """Ask again before the method is called the next time."""
-        self._known.pop(service_of(name), None)
+    def doubt(self, name: str, max_age: float) -> None:
+        """Ask again before the next call, if what is known of the method is older than that."""
+        known = self._known.get(service_of(name))
+        if known and time.monotonic() - known.since > max_age:
+            del self._known[service_of(name)]
 
     async def _asked(self, service: str, metadata: Metadata) -> Methods:
         await settled(self._channel)

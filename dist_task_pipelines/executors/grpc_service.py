@@ -41,8 +41,8 @@ class Source(Protocol):
     async def find(self, name: str, max_age: float, metadata: Metadata) -> Method:
         """The method, by knowledge at most `max_age` seconds old; asks with the metadata."""
 
-    def forget(self, name: str) -> None:
-        """What is known of the method proved wrong."""
+    def doubt(self, name: str, max_age: float) -> None:
+        """What is known of the method proved wrong, if it is older than that."""
 
 
 class GrpcService:
@@ -110,7 +110,7 @@ class GrpcService:
 
     def _failure(self, error: AioRpcError, name: str) -> Outcome:
         if error.code() is StatusCode.UNIMPLEMENTED and self._source:
-            self._source.forget(name)
+            self._source.doubt(name, _FRESH)
         return failure_of(error, f"{self._name} {name}")
 
 
@@ -127,7 +127,7 @@ class _File:
             self._methods = Methods.read(self._service.descriptor_set)
         return self._methods.find(name)
 
-    def forget(self, name: str) -> None:
+    def doubt(self, name: str, max_age: float) -> None:
         """A file does not change by itself."""
 
 

@@ -100,7 +100,7 @@ def failure_of(error: AioRpcError, call: str, *, sent: bool = True) -> Outcome:
         details["status_details"] = said
     return Outcome.failure(
         "GrpcStatus",
-        f"{call} was answered with {error.code().name}: {error.details()}".removesuffix(": "),
+        f"{call} ended with {error.code().name}: {error.details()}".removesuffix(": "),
         code=error.code().name,
         retryable=verdict.retryable,
         applied=verdict.applied if sent else Applied.NO,

@@ -167,6 +167,8 @@ class HttpConfig(ExecutorConfig):
         said = [way for way, is_taken in ways.items() if is_taken]
         if len(said) > 1:
             raise ValueError(f"{' and '.join(said)} exclude each other")
+        if self.tls and http_url(self.url).scheme != "https":
+            raise ValueError("`tls` needs an https URL")
         return self
 
 

@@ -584,6 +584,9 @@ def test_what_participants_must_not_repeat(home: Path, write: Write) -> None:
         authorization = "Bearer of-the-service"
         x-api-key = "api-key"
         tenant = "acme-corporation"
+        [executors.mail]
+        host = "mail.example"
+        login = { user = "joe-smith", password = "of-the-mail" }
         [rocketmq]
         endpoints = "h:1"
         secret_key = "of-the-broker"
@@ -598,5 +601,6 @@ def test_what_participants_must_not_repeat(home: Path, write: Write) -> None:
         "Bearer of-the-service",
         "of-the-service",
         "api-key",
+        "of-the-mail",
         "of-the-broker",
     }

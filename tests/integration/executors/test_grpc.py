@@ -78,9 +78,7 @@ def test_every_status(call: Calls, code: StatusCode) -> None:
     verdict = VERDICTS[code]
     assert failed(outcome) == ("GrpcStatus", code.name, verdict.retryable, verdict.applied)
     assert outcome.error
-    assert outcome.error.message == (
-        f"V1 shop.v1.Shop/Fail was answered with {code.name}: so it is"
-    )
+    assert outcome.error.message == (f"V1 shop.v1.Shop/Fail ended with {code.name}: so it is")
 
 
 def test_the_key_the_deadline_and_the_metadata_go_along(

@@ -49,13 +49,14 @@ def test_who_calls(
         ({"auth": {"username": "u:v", "password": "p"}}, "must not hold a colon"),
         ({"auth": {"token": "a\nb"}}, "must not hold control characters"),
         ({"auth": {"user": "u"}}, "config.auth.user: "),
+        ({"tls": "own"}, "`tls` needs an https URL"),
         (
             {"auth": {"token": "t"}, "headers": {"authorization": "x"}},
             "`auth` and an Authorization header exclude each other",
         ),
     ],
 )
-def test_what_does_not_say_who_calls_is_refused(
+def test_what_does_not_fit_together_is_refused(
     call: Calls, config: dict[str, Any], why: str
 ) -> None:
     outcome = call({"url": "http://127.0.0.1:1/", **config})
