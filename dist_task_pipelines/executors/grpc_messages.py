@@ -39,9 +39,12 @@ def message_of(value: JsonObject, kind: type[Message], pool: DescriptorPool) -> 
     if faults:
         raise InvalidParams(faults)
     try:
-        return ParseDict(value, kind(), descriptor_pool=pool)
+        message: Any = ParseDict(value, kind(), descriptor_pool=pool)
     except (ParseError, ValueError, TypeError, OverflowError) as error:
         raise InvalidParams([Fault("input", _in_one_line(error))]) from None
+    if missing := message.FindInitializationErrors():  # only proto2 knows such fields
+        raise InvalidParams([Fault(f"input.{path}", "is required") for path in missing])
+    return message  # type: ignore[no-any-return]
 
 
 def json_of(message: Message, pool: DescriptorPool) -> JsonObject:
@@ -106,7 +109,7 @@ def _object_faults(
     fields |= descriptor.fields_by_name
     seen: dict[str, str] = {}
     for name, item in value.items():
-        field = fields.get(name)
+        field = fields.get(name) or _extension(name, pool)
         if field is None:
             yield Fault(f"{path}.{name}", _no_field(descriptor))
         elif field.name in seen:
@@ -114,6 +117,13 @@ def _object_faults(
         elif item is not None:
             seen[field.name] = name
             yield from _field_faults(item, field, f"{path}.{name}", pool)
+
+
+def _extension(name: str, pool: DescriptorPool) -> FieldDescriptor | None:
+    """The extension field `[package.name]` of a proto2 message."""
+    with suppress(KeyError):
+        return pool.FindExtensionByName(name[1:-1]) if name.startswith("[") else None
+    return None
 
 
 def _no_field(descriptor: Descriptor) -> str:

@@ -112,3 +112,31 @@ def test_any_value_of_any_field_is_taken_or_refused_by_name(echo: Method, value:
     for field in echo.input.DESCRIPTOR.fields:
         got = parsed(echo, field.name, value)
         assert not isinstance(got, InvalidParams) or field.name in str(got)
+
+
+@pytest.fixture(scope="module")
+def send(tmp_path_factory: pytest.TempPathFactory) -> Method:
+    """A method of a proto2 service."""
+    file = compile_protos(tmp_path_factory.mktemp("protos") / "old", "old.proto")
+    return Methods.read(file).find("old.v1.Post/Send")
+
+
+def test_fields_that_proto2_requires_are_named(send: Method) -> None:
+    with pytest.raises(InvalidParams) as caught:
+        send.encode({"inner": [{"id": "b"}, {"level": "LOW"}]})
+    assert [str(fault) for fault in caught.value.faults] == [
+        "input.id: is required",
+        "input.inner[1].id: is required",
+    ]
+
+
+def test_a_proto2_message_comes_back(send: Method) -> None:
+    value = {"id": "a", "inner": [{"id": "b", "level": "LOW"}], "[old.v1.stamp]": "x"}
+    back: Any = json_of(send.output.FromString(send.encode(value)), send.pool)
+    assert (back["id"], back["inner"][0]["level"], back["[old.v1.stamp]"]) == ("a", "LOW", "x")
+
+
+@pytest.mark.parametrize("level", ["MIDDLE", 3])
+def test_a_closed_enum_takes_its_own_values_only(send: Method, level: Any) -> None:
+    with pytest.raises(InvalidParams, match="level"):
+        send.encode({"id": "a", "level": level})
