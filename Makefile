@@ -23,7 +23,7 @@ install = { $(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test bench services format lock clean
+.PHONY: help venv demo check test bench services docs format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,10 +45,7 @@ test: $(VENV)/.dev ## All tests, with branch coverage; ARGS="-k name" picks some
 services: $(VENV)/.dev ## Start real servers on loopback and print their addresses; NAMES="redis mysql" some
 	@scripts/services up $(NAMES)
 
-BENCH = $(if $(filter-out 0,$(QUICK)),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(DOC),--document)
-
-bench: $(VENV)/.dev ## Measure; QUICK=1 in two minutes, ONLY=latency one part, DOC=1 into the docs
-	@$(PYTHON) -m benchmarks $(BENCH)
+.PHONY: help venv demo check test bench services docs format lock clean
 
 format: $(VENV)/.dev ## Mend what can be mended by itself
 	@$(VENV)/bin/ruff check --fix

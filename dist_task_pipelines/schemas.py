@@ -163,9 +163,13 @@ class FlowVersion(Answer):
     description: str
     flow_type: str
     definition: JsonObject | None = Field(
-        None,
-        exclude_if=_absent,
-        description="with the task definitions it uses; absent in lists",
+        None, exclude_if=_absent, description="as it was sent; absent in lists"
+    )
+    task_definitions: JsonObject | None = Field(
+        None, exclude_if=_absent, description="what its tasks name, as it was then"
+    )
+    default_retry: JsonObject | None = Field(
+        None, exclude_if=_absent, description="of tasks that do not say"
     )
     is_active: bool = Field(description="whether it takes new transactions")
     created_at: Time

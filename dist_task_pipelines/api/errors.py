@@ -103,7 +103,12 @@ async def _unforeseen(_request: Request, _error: Exception) -> Response:
 
 
 def _methods(request: Request) -> Iterator[str]:
-    """The methods that the path takes."""
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+    """The methods that the path takes, by the first route that it fits and those beside it."""
+    fitting = [
+        route
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    for route in fitting:
+        if route.path == fitting[0].path:
             yield from route.methods or ()

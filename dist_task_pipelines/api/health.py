@@ -46,7 +46,7 @@ def _database(platform: Platform) -> PartHealth:
 
 def _workers(platform: Platform) -> WorkersHealth:
     work = platform.ledger.monitoring.in_flight()
-    message = f"the work of {work.lost} runs waits to be handed back" if work.lost else ""
+    message = f"{work.lost} runs lost their lease and wait to be handed back" if work.lost else ""
     return WorkersHealth(
         ok=not work.lost,
         message=message,

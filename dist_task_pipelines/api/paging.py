@@ -26,7 +26,7 @@ from dist_task_pipelines.schemas import (
 R = TypeVar("R")
 V = TypeVar("V", bound=BaseModel)
 
-_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = re.compile(r"-?[0-9]{1,100}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 

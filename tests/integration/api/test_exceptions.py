@@ -35,14 +35,14 @@ def test_an_exception_says_what_happened(failed: Api) -> None:
     assert found["retry_strategy"] == "no_retry"
 
 
-@pytest.mark.parametrize("path", ["exceptions/99", "exceptions/99999999999999999"])
+@pytest.mark.parametrize("path", ["exceptions/99", f"exceptions/{2**64}"])
 def test_an_exception_that_is_not_there(api: Api, path: str) -> None:
     assert api.get(path).status == 404
     assert api.post(f"{path}/handle").status == 404
     assert api.post(f"{path}/retry").status == 404
 
 
-@pytest.mark.parametrize("identifier", ["x", "1.0", "1e3", "9" * 30, "%20"])
+@pytest.mark.parametrize("identifier", ["x", "1.0", "1e3", "9" * 101, "%20"])
 def test_an_id_that_is_no_number(api: Api, identifier: str) -> None:
     answer = api.get(f"exceptions/{identifier}")
     assert (answer.status, answer.paths) == (400, ["exception_id"])

@@ -25,6 +25,14 @@ def test_a_flow_is_created_with_an_id_and_a_version(api: Api) -> None:
     assert data == api.get("flows/order_v1").data
 
 
+def test_what_is_got_can_be_put_back(api: Api) -> None:
+    got = create(api).data
+    assert set(got["task_definitions"]) == {"http_request"}
+    assert got["default_retry"]["strategy"] == "manual"
+    put = api.call("PUT", "flows/order_v1", {"definition": got["definition"]})
+    assert put.data["flow_id"] == "order_v1"
+
+
 def test_a_definition_may_be_sent_as_text(api: Api) -> None:
     sent = create(api).data
     again = create(api, definition=json.dumps(DEFINITION)).data
