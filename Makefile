@@ -45,7 +45,13 @@ test: $(VENV)/.dev ## All tests, with branch coverage; ARGS="-k name" picks some
 services: $(VENV)/.dev ## Start real servers on loopback and print their addresses; NAMES="redis mysql" some
 	@scripts/services up $(NAMES)
 
-.PHONY: help venv demo check test bench services docs format lock clean
+BENCH = $(if $(filter-out 0,$(QUICK)),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(DOC),--document)
+
+bench: $(VENV)/.dev ## Measure; QUICK=1 in two minutes, ONLY=latency one part, DOC=1 into the docs
+	@$(PYTHON) -m benchmarks $(BENCH)
+
+docs: $(VENV)/.dev ## Make docs/api.md of the API's OpenAPI document
+	@$(PYTHON) -m dist_task_pipelines.api > docs/api.md
 
 format: $(VENV)/.dev ## Mend what can be mended by itself
 	@$(VENV)/bin/ruff check --fix
