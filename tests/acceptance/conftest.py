@@ -11,7 +11,7 @@ from dist_task_pipelines.settings import Settings
 from tests.acceptance.command_line import Command, dist_task
 from tests.acceptance.making import register
 from tests.services.participant import Participant
-from tests.services.platform import Platform, child_environment, running_platform
+from tests.services.platform import Platform, running_platform
 
 MANY_RUNS = "[dispatch]\nmax_runs_in_flight = 16\n"  # tests do not wait for each other's runs
 
@@ -35,7 +35,7 @@ def platform(
     """
     home = tmp_path_factory.mktemp("platform")
     migrate_ledger(Settings.load(None, home))
-    config, environment = MANY_RUNS, child_environment()
+    config, environment = MANY_RUNS, dict[str, str]()
     for module in {item.getparent(pytest.Module) for item in request.session.items}:
         tests = module and module.obj
         register(home, getattr(tests, "FLOWS", {}), participant.url)
@@ -44,7 +44,7 @@ def platform(
     with pytest.MonkeyPatch.context() as patched:  # for those who read the file in this process
         for name, value in environment.items():
             patched.setenv(name, value)
-        with running_platform(home, config=config, environment=environment) as running:
+        with running_platform(home, config=config) as running:
             yield running
 
 

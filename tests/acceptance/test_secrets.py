@@ -17,7 +17,19 @@ from tests.services.participant import Participant
 from tests.services.platform import Platform
 
 SIGN = "cAnArY"  # in every secret, so that no part of one goes unnoticed
-PLACES = ("HEADER", "URL", "BODY", "BASIC", "TOKEN", "USER", "METADATA", "DATABASE", "KEY", "PART")
+PLACES = (
+    "HEADER",
+    "URL",
+    "BODY",
+    "BASIC",
+    "TOKEN",
+    "USER",
+    "METADATA",
+    "DATABASE",
+    "KEY",
+    "PART",
+    "BROKER",
+)
 ENVIRONMENT = {f"CANARY_{place}": f"{SIGN}{random.token_hex(8)}/+&" for place in PLACES}
 PORT = free_port()
 CONFIG = f"""
@@ -27,6 +39,10 @@ protocol = "grpc"
 metadata = {{ authorization = "Bearer ${{CANARY_METADATA}}" }}
 [databases.canary]
 url = "mysql+pymysql://joe:${{CANARY_DATABASE}}@127.0.0.1:1/shop"
+[rocketmq]
+endpoints = "127.0.0.1:1"
+access_key = "joe"
+secret_key = "${{CANARY_BROKER}}"
 [tls.canary]
 cert_file = "canary/client.pem"
 key_file = "canary/client.locked"
@@ -57,6 +73,7 @@ FLOWS = {
         http("cut", "/cut", headers={"X-Token": "${secret.CANARY_PART}"}),
         task("user", config={"url": "http://joe:${secret.CANARY_USER}@127.0.0.1:1/"}),
         task("key", config={"url": "https://127.0.0.1:1/", "tls": "canary"}),
+        {"id": "sent", "task_name": "notify", "config": {"topic": "paid"}},
         rpc("look", "Look"),
         rpc("fail", "Fail"),
         {
