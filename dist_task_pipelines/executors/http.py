@@ -115,8 +115,8 @@ class HttpConfig(ExecutorConfig):
     follow_redirects: bool = Field(
         default=False,
         description="Whether to go where a redirect points, up to 5 times, as a browser does: "
-        "301, 302 and 303 turn a POST into a GET, and headers other than Authorization and "
-        "Cookie go along to other hosts. When false, a redirect is a failure.",
+        "301, 302 and 303 turn a POST into a GET. The idempotency key and a body go along; to "
+        "another host `headers` and `auth` do not. When false, a redirect is a failure.",
     )
 
     @field_validator("url")

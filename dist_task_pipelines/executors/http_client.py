@@ -243,6 +243,21 @@ async def _send_once(
         raise ConnectionLost(str(error)) from error
 
 
+def _at_home(call: HttpCall) -> aiohttp.ClientMiddlewareType:
+    """Keep the call's headers, which may hold secrets, from other hosts it is redirected to."""
+    home, its_own = call.url.origin(), call.headers.keys() - {"Content-Type"}
+
+    async def middleware(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if request.url.origin() != home:
+            for name in its_own & request.headers.keys():
+                del request.headers[name]
+        return await handler(request)
+
+    return middleware
+
+
 async def _sent(
     session: aiohttp.ClientSession, call: HttpCall, request: Request[Any], limit: int
 ) -> Reply:
@@ -255,6 +270,7 @@ async def _sent(
         data=call.body,
         allow_redirects=call.follow_redirects,
         max_redirects=_MAX_REDIRECTS,
+        middlewares=(_at_home(call), _send_once) if call.follow_redirects else None,
         proxy=call.via,
         ssl=ssl_context(call.tls) if call.tls else True,
         skip_auto_headers=("Content-Type",),  # a request without a body has none

@@ -380,6 +380,14 @@ def test_fields_of_a_reply_that_nobody_described_are_named(
     assert outcome.details["unknown_fields"] == ["17"]
 
 
+def test_the_environment_names_no_proxy(
+    call: Calls, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("grpc_proxy", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port}")
+    assert call(shop("Echo")).succeeded
+
+
 def test_many_calls_at_once(call: Calls) -> None:
     outcomes = call.together(*(call.later(shop("Echo"), {"small": n}) for n in range(100)))
     assert [outcome.output["small"] for outcome in outcomes] == list(range(100))

@@ -356,6 +356,20 @@ def test_a_success_with_an_unreadable_reply_is_one(
     assert why in outcome.output["unreadable"]
 
 
+def test_a_chunked_reply_is_put_together(call: Calls, participant: Participant) -> None:
+    async def chunked(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        for part in (b'{"a":', b" [1,", b'2], "b": "\xc3', b'\xa9"}'):
+            await response.write(part)
+        return response
+
+    outcome = call({"url": participant.handle("/chunked", chunked)})
+    assert outcome.output == {"a": [1, 2], "b": "é"}
+    assert outcome.details["headers"]["Transfer-Encoding"] == "chunked"
+
+
 def test_an_oversized_reply_is_not_read_to_its_end(call: Calls, participant: Participant) -> None:
     cut_off = asyncio.Event()
 

@@ -66,17 +66,19 @@ def test_what_does_not_fit_together_is_refused(
 
 
 @pytest.mark.parametrize(("host", "kept"), [("127.0.0.1", True), ("localhost", False)])
-def test_a_redirect_to_another_host_takes_the_key_along_but_not_who_calls(
+def test_a_redirect_to_another_host_takes_the_key_and_the_body_along_but_no_headers(
     call: Calls, participant: Participant, host: str, kept: bool
 ) -> None:
     there = participant.answer("/there").replace("127.0.0.1", host)
     here = participant.answer("/here", status=308, headers={"Location": there})
-    config = {"url": here, "follow_redirects": True, "auth": {"token": "abc"}}
-    assert call(config, {"a": 1}).succeeded
-    got = participant.received[1]
-    assert got.headers["Idempotency-Key"] == KEY
-    assert got.body == b'{"a":1}'
-    assert ("Authorization" in got.headers) is kept
+    config = {"url": here, "follow_redirects": True, "headers": {"x-api-key": "k"}}
+    for auth in ({"token": "abc"}, {"username": "u", "password": "p"}):
+        assert call({**config, "auth": auth}, {"a": 1}).succeeded
+        got = participant.received[-1]
+        assert got.path == "/there"
+        assert got.headers["Idempotency-Key"] == KEY
+        assert (got.body, got.headers["Content-Type"]) == (b'{"a":1}', "application/json")
+        assert ("X-Api-Key" in got.headers, "Authorization" in got.headers) == (kept, kept)
 
 
 class Proxied:
