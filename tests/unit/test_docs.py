@@ -20,6 +20,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("example
 _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 _FENCE = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`]+)`")
+_TOML = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _ROW = re.compile(r"^\| (`[^|]+`) \|", re.MULTILINE)
 
 
@@ -28,6 +29,10 @@ def links() -> Iterator[tuple[Path, str]]:
         for link in _LINK.findall(page.read_text()):
             if not link.startswith(("http://", "https://")):
                 yield page, link
+
+
+def configurations() -> list[str]:
+    return [text for page in ROOT.glob("docs/*.md") for text in _TOML.findall(page.read_text())]
 
 
 def flow_examples() -> Iterator[str]:
@@ -69,6 +74,17 @@ def test_a_flow_in_the_docs_is_valid(example: str, tmp_path: Path) -> None:
         catalog=catalog,
         config_models=registry.config_models(),
     )
+
+
+@pytest.mark.parametrize("example", configurations())
+def test_a_configuration_in_the_docs_is_valid(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in re.findall(r"\$\{(\w+)\}", example):
+        monkeypatch.setenv(name, "x")
+    file = tmp_path / "dist_task.toml"
+    file.write_text(example)
+    Settings.load(file, tmp_path)
 
 
 @pytest.mark.parametrize("task_type", ["http", "rpc", "mq", "db"])
