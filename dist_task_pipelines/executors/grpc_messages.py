@@ -13,6 +13,7 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -59,6 +60,22 @@ def json_of(message: Message, pool: DescriptorPool) -> JsonObject:
         always_print_fields_with_no_presence=True,
         descriptor_pool=pool,
     )
+
+
+def least_json_length(message: Message) -> int:
+    """Bytes that the message takes at least as JSON.
+
+    Fields that take none on the wire are written there: a reply of a few bytes can make a JSON
+    that nobody can hold.
+    """
+    inner = (part for field, value in message.ListFields() for part in _messages_in(field, value))
+    return _least_own_length(message.DESCRIPTOR) + sum(map(least_json_length, inner))
+
+
+@lru_cache(maxsize=1024)
+def _least_own_length(descriptor: Descriptor) -> int:
+    always_there = (field for field in descriptor.fields if not field.has_presence)
+    return 2 + sum(len(field.name) + len('"":0') for field in always_there)
 
 
 def unknown_fields(message: Message, path: str = "") -> list[str]:

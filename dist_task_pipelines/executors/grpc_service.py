@@ -14,7 +14,7 @@ from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.executors.base import Request, Service, invalid_config
 from dist_task_pipelines.executors.capture import too_long, unreadable
 from dist_task_pipelines.executors.grpc_channel import open_channel, settled
-from dist_task_pipelines.executors.grpc_messages import json_of, unknown_fields
+from dist_task_pipelines.executors.grpc_messages import json_of, least_json_length, unknown_fields
 from dist_task_pipelines.executors.grpc_methods import (
     Method,
     Methods,
@@ -145,13 +145,18 @@ def _success(reply: bytes, method: Method, metadata: Metadata, limit: int) -> Ou
     if len(reply) > limit:
         return Outcome.success(unreadable(too_long(limit)), **details)
     try:
-        message: Message = method.output.FromString(reply)
-        output = json_of(message, method.pool)
+        message = method.output.FromString(reply)
+        output = _output(message, method, limit)
     except (DecodeError, TypeError, ValueError) as error:
         why = f"the reply is no usable {method.output.DESCRIPTOR.full_name}: {error}"
         return Outcome.success(unreadable(why), **details)
     if unknown := unknown_fields(message):
         details["unknown_fields"] = unknown
-    if len(dumps(output)) > limit:
-        return Outcome.success(unreadable(too_long(limit)), **details)
     return Outcome.success(output, **details)
+
+
+def _output(message: Message, method: Method, limit: int) -> JsonObject:
+    if least_json_length(message) > limit:
+        return unreadable(too_long(limit))
+    output = json_of(message, method.pool)
+    return output if len(dumps(output)) <= limit else unreadable(too_long(limit))

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dist_task_pipelines.domain.errors import InvalidParams
-from dist_task_pipelines.executors.grpc_messages import json_of, message_of
+from dist_task_pipelines.domain.json import dumps
+from dist_task_pipelines.executors.grpc_messages import json_of, least_json_length, message_of
 from dist_task_pipelines.executors.grpc_methods import Method, Methods
 from tests.services.grpc_server import compile_protos
 
@@ -47,6 +48,20 @@ def test_what_is_taken_comes_back(echo: Method, value: dict[str, Any]) -> None:
     assert echo.encode(back) == body, "and so does what came back"
     for name, item in value.items():
         assert same(name, back[name], item)
+
+
+@given(st.fixed_dictionaries({}, optional=FIELDS))
+def test_a_message_is_at_least_as_long_as_its_fields_make_it(
+    echo: Method, value: dict[str, Any]
+) -> None:
+    message = echo.output.FromString(echo.encode(value))
+    assert least_json_length(message) <= len(dumps(json_of(message, echo.pool)))
+
+
+def test_the_length_of_a_small_message_with_much_json_is_known_beforehand(echo: Method) -> None:
+    message = message_of({"items": [{}] * 30_000}, echo.input, echo.pool)
+    assert len(message.SerializeToString()) == 60_000
+    assert least_json_length(message) >= 30_000 * len('{"sku":0}')
 
 
 def same(name: str, got: Any, sent: Any) -> bool:
