@@ -1,6 +1,8 @@
 """Commands that start or mend the platform itself, on this machine."""
 
 import sys
+from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,22 +13,40 @@ from dist_task_pipelines.cli.printing import print_json, print_line
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (up, migrate):
+    for command in (up, serve, migrate):
         app.command()(command)
 
 
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65_535, help="The port of the API and the Dagster UI.")
+]
+
+
 def up(
-    config: options.Config = None,
-    home: options.Home = options.DEFAULT_HOME,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65_535, help="The port of the API and the Dagster UI.")
-    ] = None,
+    config: options.Config = None, home: options.Home = options.DEFAULT_HOME, port: Port = None
 ) -> None:
     """Start everything on this machine and stay until Ctrl-C.
 
     Migrates the ledger, starts the server, Dagster's daemon and the code server, and prints
     `ready http://...` once the UI serves and the sensors run.
     """
+    _run(config, home, port)
+
+
+def serve(
+    config: options.Config = None, home: options.Home = options.DEFAULT_HOME, port: Port = None
+) -> None:
+    """Start the API and the Dagster UI with the code server they need, and stay until Ctrl-C.
+
+    The rest of `up` one by one: `dist-task worker`, and Dagster's daemon over the files that
+    this writes, `DAGSTER_HOME=HOME/dagster dagster-daemon run -w HOME/dagster/workspace.yaml`.
+    """
+    from dist_task_pipelines.orchestration.platform import SERVING  # noqa: PLC0415 - Dagster
+
+    _run(config, home, port, only=SERVING)
+
+
+def _run(config: Path | None, home: Path, port: int | None, only: Collection[str] = ()) -> None:
     from dist_task_pipelines.orchestration.platform import run_platform  # noqa: PLC0415 - Dagster
     from dist_task_pipelines.settings import Settings  # noqa: PLC0415 - heavy
 
@@ -34,7 +54,7 @@ def up(
     settings = Settings.load(config, home)
     if port is not None:
         settings = settings.with_port(port)
-    run_platform(settings, lambda url: print_line(f"ready {url}"))
+    run_platform(settings, lambda url: print_line(f"ready {url}"), only=only)
 
 
 def migrate(

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -32,17 +32,23 @@ from dist_task_pipelines.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+CODE_SERVER, SERVER, DAEMON = "code server", "server", "daemon"
+SERVING = (CODE_SERVER, SERVER)  # what answers requests and draws the UI
+
 START_TIMEOUT = 120  # seconds until everything serves
 STOP_TIMEOUT = 20  # seconds for everything to end by itself
 WATCH_INTERVAL = 0.5  # seconds between two looks at the processes
 RESTARTS = 3  # of one process, then the platform gives up
 
 
-def run_platform(settings: Settings, announce: Callable[[str], None]) -> None:
+def run_platform(
+    settings: Settings, announce: Callable[[str], None], *, only: Collection[str] = ()
+) -> None:
     """Start everything, say so, and stay until SIGINT or SIGTERM; then end everything.
 
     Args:
         announce: is handed the address, once everything serves.
+        only: the processes to start, where not all of them.
 
     Raises:
         LedgerUnavailable: the ledger's database cannot be used.
@@ -52,7 +58,7 @@ def run_platform(settings: Settings, announce: Callable[[str], None]) -> None:
     url = f"http://{settings.app.host}:{settings.app.port}"
     _check_port(settings)
     log.info("ledger migrated", url=migrate_ledger(settings))
-    with _stop_signal() as stop, _processes(settings) as processes:
+    with _stop_signal() as stop, _processes(settings, only) as processes:
         _wait_until_ready(url, processes, stop)
         if not stop.is_set():
             announce(url)
@@ -61,8 +67,8 @@ def run_platform(settings: Settings, announce: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def _processes(settings: Settings) -> Iterator[list[ManagedProcess]]:
-    processes = _plan(settings)
+def _processes(settings: Settings, only: Collection[str]) -> Iterator[list[ManagedProcess]]:
+    processes = [each for each in _plan(settings) if not only or each.name in only]
     try:
         for process in processes:
             process.start()
@@ -92,7 +98,7 @@ def _plan(settings: Settings) -> list[ManagedProcess]:
         *("--port", str(settings.app.port)),
     ]
     daemon = ["-m", "dagster._daemon", "run", "--workspace", str(workspace)]
-    commands = {"code server": code_server, "server": server, "daemon": daemon}
+    commands = {CODE_SERVER: code_server, SERVER: server, DAEMON: daemon}
     logs = settings.home / "logs"
     return [
         ManagedProcess(name, [sys.executable, *arguments], environment, logs)
@@ -151,7 +157,8 @@ def _stop_signal() -> Iterator[threading.Event]:
 
 def _wait_until_ready(url: str, processes: list[ManagedProcess], stop: threading.Event) -> None:
     deadline = time.monotonic() + START_TIMEOUT
-    while not is_ready(url) and not stop.wait(WATCH_INTERVAL / 2):
+    has_daemon = any(process.name == DAEMON for process in processes)
+    while not is_ready(url, daemon=has_daemon) and not stop.wait(WATCH_INTERVAL / 2):
         for process in processes:
             if process.has_ended:
                 raise DistTaskError(f"the {process.name} ended at its start:\n{process.log_tail()}")

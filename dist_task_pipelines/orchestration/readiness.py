@@ -13,8 +13,12 @@ QUERY = """
 TIMEOUT = 5  # seconds
 
 
-def is_ready(url: str) -> bool:
-    """Whether the webserver at `url` has the code location, and the sensor daemon beats."""
+def is_ready(url: str, *, daemon: bool = True) -> bool:
+    """Whether the server at `url` has the code location, and the sensor daemon beats.
+
+    Args:
+        daemon: whether to look at the daemon.
+    """
     request = urllib.request.Request(
         f"{url}/graphql",
         data=json.dumps({"query": QUERY}).encode(),
@@ -22,13 +26,17 @@ def is_ready(url: str) -> bool:
     )
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
-            return _is_loaded(json.load(reply)["data"])
+            found = json.load(reply)["data"]
     except (OSError, ValueError):
         return False
+    return _is_loaded(found) and (not daemon or _beats(found))
 
 
 def _is_loaded(data: Any) -> bool:
     entries = data["workspaceOrError"].get("locationEntries") or []
     loaded = [(entry["locationOrLoadError"] or {}).get("__typename") for entry in entries]
-    daemon = data["instance"]["daemonHealth"]["daemonStatus"]
-    return loaded == ["RepositoryLocation"] and bool(daemon["healthy"])
+    return loaded == ["RepositoryLocation"]
+
+
+def _beats(data: Any) -> bool:
+    return bool(data["instance"]["daemonHealth"]["daemonStatus"]["healthy"])

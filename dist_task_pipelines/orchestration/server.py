@@ -8,10 +8,12 @@ answers what it has begun, and ends.
 
 import argparse
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import structlog
 import uvicorn
 from dagster import DagsterInstance
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -131,12 +133,27 @@ def _signals_outlived() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _log_plainly() -> None:
+    """Log to standard error; of an error its stack, never the values in it."""
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(
+                colors=False, exception_formatter=structlog.dev.plain_traceback
+            ),
+        ],
+    )
+
+
 def main() -> None:
     """Serve with the settings of the environment."""
     parser = argparse.ArgumentParser(prog="server", description=__doc__)
     parser.add_argument("--workspace", required=True, help="Dagster's workspace file")
     parser.add_argument("--port", required=True, type=int)
     arguments = parser.parse_args()
+    _log_plainly()
     run(Settings.from_environment().with_port(arguments.port), arguments.workspace)
 
 
