@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from dist_task_pipelines.assembly import open_catalog
 from dist_task_pipelines.executors import Registry
 from dist_task_pipelines.executors.grpc_status import VERDICTS
+from dist_task_pipelines.executors.http_reply import Reply, outcome_of
 from dist_task_pipelines.flows import resolve_definition
 from dist_task_pipelines.settings import Settings
 
@@ -93,6 +95,17 @@ def test_every_option_of_a_task_type_is_documented(task_type: str) -> None:
     options = {field.alias or name for name, field in fields.items()}
     documented = [cell for name, *_ in table("task-types.md", task_type, "option") for cell in name]
     assert set(documented) == options
+
+
+def test_every_http_status_is_documented_as_it_is_classified() -> None:
+    rows = [(cell[0], *rest) for cell, *rest in table("task-types.md", "http", "status")]
+    for status in range(200, 600):
+        outcome = outcome_of(Reply(status, "", {}, b""), "GET /", datetime.now(UTC))
+        named = [row for row in rows if str(status) in row[0]]
+        of_class = [row for row in rows if f"{status // 100}xx" in row[0]]
+        _, (retryable, *_), (applied,) = (named or of_class)[0]
+        word = "success" if outcome.succeeded else "yes" if outcome.retryable else "no"
+        assert (retryable, applied) == (word, outcome.applied), status
 
 
 def test_every_grpc_status_is_documented_as_it_is_classified() -> None:
