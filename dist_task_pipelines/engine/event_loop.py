@@ -64,8 +64,9 @@ async def _collect(
         except Exception as error:
             return item, error
 
-    under_way = {asyncio.ensure_future(one(item)) for item in items}
+    calls = [asyncio.ensure_future(one(item)) for item in items]
+    under_way = set(calls)
     while under_way:
         await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
         ended, under_way = await asyncio.wait(under_way, timeout=every)
-        give([each.result() for each in ended])
+        give([each.result() for each in calls if each in ended])

@@ -3,6 +3,7 @@
 A write takes rows for one chunk; how much goes into a chunk is the engine's choice.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,10 +31,11 @@ from dist_task_pipelines.ledger.task_rows import (
     grant_columns,
     new_task,
     state_of,
-    task_states,
+    states_beside,
 )
 from dist_task_pipelines.ledger.types import AnyRow
 
+_transaction = tables.transaction.c
 _task = tables.task.c
 _exception = tables.exception.c
 
@@ -66,10 +68,8 @@ class AttemptStore:
         That is its own row and those of the tasks upstream, where they have started; only its
         own has a request.
         """
-        owned = sa.select(tables.transaction.c.seq).where(tables.transaction.c.batch_id == batch.id)
-        loaded: dict[int, dict[str, TaskRow]] = {
-            seq: {} for seq in connection.scalars(owned.order_by(tables.transaction.c.seq))
-        }
+        names = [task_id, *upstream]
+        its_tasks = sa.and_(_task.seq == _transaction.seq, _task.task_id.in_(names))
         open_exception = sa.and_(
             _exception.seq == _task.seq,
             _exception.task_id == _task.task_id,
@@ -77,17 +77,22 @@ class AttemptStore:
         )
         query = (
             sa.select(
+                _transaction.seq,
                 *STATE_COLUMNS,
                 _task.output_data,
                 sa.case((_task.task_id == task_id, _task.request)).label("request"),
                 _exception.retry_times,
             )
+            .outerjoin_from(tables.transaction, tables.task, its_tasks)
             .outerjoin(tables.exception, open_exception)
-            .where(_task.seq.in_(list(loaded)), _task.task_id.in_([task_id, *upstream]))
+            .where(_transaction.batch_id == batch.id)
         )
+        loaded: dict[int, dict[str, TaskRow]] = defaultdict(dict)
         for row in connection.execute(query):
-            loaded[row.seq][row.task_id] = _task_row(row)
-        return loaded
+            tasks = loaded[row.seq]
+            if row.task_id is not None:
+                tasks[row.task_id] = _task_row(row)
+        return dict(loaded)
 
     @writes
     def start(
@@ -119,13 +124,15 @@ class AttemptStore:
         stretch_lease(connection, held, now + timedelta(seconds=task.timeout + lease))
         if held.stop_requested:
             return set()
-        rows = lock_owned(connection, batch.id, [start.seq for start in starts])
-        release_idle(connection, flow, [row.seq for row in rows if row.cancel_requested], now)
-        states = task_states(connection, [row.seq for row in rows], [task.id, *task.depends_on])
+        needed = _task.task_id.in_([task.id, *task.depends_on])
+        seqs = [start.seq for start in starts]
+        rows = lock_owned(connection, batch.id, seqs, needed, *STATE_COLUMNS)
+        cancelled = {row.seq for row in rows if row.cancel_requested}
+        release_idle(connection, flow, cancelled, now)
         free = {
-            row.seq: states[row.seq].get(task.id, NOT_STARTED).attempts
-            for row in rows
-            if not row.cancel_requested and may_be_called(flow, task.id, states[row.seq], now)
+            seq: states.get(task.id, NOT_STARTED).attempts
+            for seq, states in states_beside(rows).items()
+            if seq not in cancelled and may_be_called(flow, task.id, states, now)
         }
         going = [(start, free[start.seq] + 1) for start in starts if start.seq in free]
         self._begin(connection, batch, task, going, now)
@@ -150,10 +157,8 @@ class AttemptStore:
         """
         now = self.database.clock.now()
         lock_batch(connection, batch.id)  # before its transactions, as everywhere
-        locked = lock_owned(connection, batch.id, [finish.seq for finish in finishes])
-        calls = _under_way(connection, [row.seq for row in locked], task.id)
-        rows = {row.seq: row for row in locked if row.seq in calls}
-        ours = [finish for finish in finishes if finish.seq in rows]
+        calls = _under_way(connection, batch.id, task.id, [finish.seq for finish in finishes])
+        ours = [finish for finish in finishes if finish.seq in calls]
         _end(connection, task, ours, now)
         record_failures(connection, flow, task, [_failure(f) for f in ours if _failed(f)], now)
         done = [finish.seq for finish in ours if not _failed(finish)]
@@ -164,11 +169,11 @@ class AttemptStore:
         ]
         insert_rows(connection, tables.log, ended)
         settling = [finish.seq for finish in ours if _may_settle(flow, task, finish)]
-        cancelled = [row.seq for row in rows.values() if row.cancel_requested]
+        cancelled = [call.seq for call in calls.values() if call.cancel_requested]
         release_idle(connection, flow, {*settling, *cancelled}, now)
         durations = [(f.verdict.status, now - calls[f.seq].started_at) for f in ours]
         count_calls(connection, flow.id, task.id, durations, now)
-        return set(rows)
+        return set(calls)
 
     def _begin(
         self,
@@ -220,12 +225,13 @@ def _ended(finish: Finish, now: datetime) -> dict[str, Any]:
     }
 
 
-def _under_way(connection: Connection, seqs: Sequence[int], task_id: str) -> dict[int, AnyRow]:
-    """The attempt numbers and beginnings of those whose call is under way."""
-    query = sa.select(_task.seq, _task.attempts, _task.started_at)
-    query = query.where(_task.status == TaskStatus.RUNNING)
-    rows = connection.execute(query.where(_task.seq.in_(seqs), _task.task_id == task_id))
-    return {row.seq: row for row in rows}
+def _under_way(
+    connection: Connection, batch_id: int, task_id: str, seqs: Sequence[int]
+) -> dict[int, AnyRow]:
+    """Those of the transactions whose call the batch has under way, locked: when it began."""
+    running = sa.and_(_task.task_id == task_id, _task.status == TaskStatus.RUNNING)
+    rows = lock_owned(connection, batch_id, seqs, running, _task.attempts, _task.started_at)
+    return {row.seq: row for row in rows if row.attempts is not None}
 
 
 def _task_row(row: AnyRow) -> TaskRow:

@@ -79,12 +79,26 @@ def lock_transactions(connection: Connection, *conditions: Any) -> Sequence[AnyR
     return connection.execute(query.with_for_update()).all()
 
 
-def lock_owned(connection: Connection, batch_id: int, seqs: Collection[int]) -> Sequence[AnyRow]:
-    """Lock those of the transactions that the batch still owns.
+def lock_owned(
+    connection: Connection,
+    batch_id: int,
+    seqs: Collection[int],
+    tasks: sa.ColumnElement[bool],
+    *columns: sa.Column[Any],
+) -> Sequence[AnyRow]:
+    """Lock those of the transactions that the batch still owns, each before its tasks.
 
-    Gives of each its `seq` and `cancel_requested`, which is all that most of them are locked for.
+    Args:
+        tasks: which rows of `dist_task` to lock and to give beside them.
+        columns: of those rows; None where a transaction has no such task.
+
+    Returns:
+        `seq` and `cancel_requested` of each transaction, once for each of its tasks, once at least.
     """
-    query = sa.select(_transaction.seq, _transaction.cancel_requested)
+    # An outer join, so that no plan locks a task before its transaction.
+    query = sa.select(_transaction.seq, _transaction.cancel_requested, *columns).outerjoin_from(
+        tables.transaction, tables.task, sa.and_(tables.task.c.seq == _transaction.seq, tasks)
+    )
     owned = query.where(_transaction.seq.in_(seqs), _transaction.batch_id == batch_id)
     return connection.execute(owned.order_by(_transaction.seq).with_for_update()).all()
 

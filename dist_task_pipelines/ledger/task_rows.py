@@ -1,7 +1,7 @@
 """The rows of `dist_task`: reading states from them, and the columns that go together."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +18,6 @@ _task = tables.task.c
 _exception = tables.exception.c
 
 STATE_COLUMNS = (
-    _task.seq,
     _task.task_id,
     _task.status,
     _task.granted_by,
@@ -35,12 +34,19 @@ def task_states(
     connection: Connection, seqs: Collection[int], task_ids: Collection[str] | None = None
 ) -> States:
     """The states of the started tasks of these transactions: of all, or of those named."""
-    states: States = defaultdict(dict)
-    query = sa.select(*STATE_COLUMNS).where(_task.seq.in_(seqs))
+    query = sa.select(_task.seq, *STATE_COLUMNS).where(_task.seq.in_(seqs))
     if task_ids is not None:
         query = query.where(_task.task_id.in_(task_ids))
-    for row in connection.execute(query):
-        states[row.seq][row.task_id] = state_of(row)
+    return states_beside(connection.execute(query))
+
+
+def states_beside(rows: Iterable[AnyRow]) -> States:
+    """The states in the rows, by their `seq`; a row without a task says that there is none."""
+    states: States = defaultdict(dict)
+    for row in rows:
+        tasks = states[row.seq]
+        if row.task_id is not None:
+            tasks[row.task_id] = state_of(row)
     return states
 
 
