@@ -25,10 +25,11 @@ from dist_task_pipelines.orchestration.processes import ManagedProcess
 from examples.dist_task import CommandFailed, Platform, free_port
 from examples.orders import Order, Story, all_orders, of_story, submission
 from examples.reckoning import Difference, differences, stock_differences
-from examples.shop import BROKER, ROOT, Shop
+from examples.shop import BROKER, REQUEST_TOPIC, ROOT, Shop
 from examples.view import Snapshot, View, differences_table, events, in_words, view
 
 PORT = 3000
+BY_MESSAGE = 10  # orders that come by message
 TIMEOUT = 300  # seconds that --once may take
 LOOK_INTERVAL = 1.0  # seconds between two looks
 START_INTERVAL = 0.2  # seconds between two looks at processes that start
@@ -106,10 +107,13 @@ class Demo:
         ]
 
     def submit(self) -> None:
-        """Submit every order."""
+        """Submit every order: some by command, some by message, and one of these twice."""
         names = ("north", "south")
         carriers = {name: f"http://{self._shop.address(name)}" for name in names}
-        self._platform.submit(submission(order, carriers) for order in self._orders)
+        requests = [submission(order, carriers) for order in self._orders]
+        self._platform.submit(requests[BY_MESSAGE:])
+        by_message = [*requests[:BY_MESSAGE], requests[0]]
+        self._platform.send(by_message, self._shop.address(BROKER), REQUEST_TOPIC)
 
     def look(self, ledger: Ledger, picture: View) -> None:
         """Look at everything once, show it, and do what is due.

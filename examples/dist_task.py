@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,19 +57,7 @@ class Platform:
         Raises:
             CommandFailed: it did not succeed.
         """
-        done = subprocess.run(
-            [*_python_m("dist_task_pipelines.cli"), *arguments, *self.options],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=COMMAND_TIMEOUT,
-            start_new_session=True,  # Ctrl-C is for the demo to deal with
-            check=False,
-        )
-        if done.returncode:
-            raise CommandFailed(f"dist-task {' '.join(arguments)}:\n{done.stdout}")
+        _run([*_python_m("dist_task_pipelines.cli"), *arguments, *self.options])
 
     def submit(self, orders: Iterable[Mapping[str, Any]]) -> None:
         """Submit transactions.
@@ -80,6 +68,17 @@ class Platform:
         file = self._work / "orders.jsonl"
         file.write_text("".join(json.dumps(order) + "\n" for order in orders))
         self.command("submit", "--file", str(file))
+
+    def send(self, orders: Iterable[Mapping[str, Any]], endpoints: str, topic: str) -> None:
+        """Send transactions as messages to the topic that the platform listens to.
+
+        Raises:
+            CommandFailed: one could not be sent.
+        """
+        file = self._work / "messages.jsonl"
+        file.write_text("".join(json.dumps(order) + "\n" for order in orders))
+        command = _python_m("examples.send_requests")
+        _run([*command, "--endpoints", endpoints, "--topic", topic, str(file)])
 
     @contextmanager
     def up(self) -> Iterator[ManagedProcess]:
@@ -103,6 +102,22 @@ class Platform:
             yield ledger
         finally:
             ledger.close()
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=COMMAND_TIMEOUT,
+        start_new_session=True,  # Ctrl-C is for the demo to deal with
+        check=False,
+    )
+    if done.returncode:
+        raise CommandFailed(f"{' '.join(command)}:\n{done.stdout}")
 
 
 def free_port(first: int) -> int:

@@ -23,6 +23,7 @@ from examples.reckoning import Books, Entry, entries, message_entries, reservati
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPIC = "order_shipped"
+REQUEST_TOPIC = "order_requests"
 STOP_TIMEOUT = 5  # seconds
 REPLY_TIMEOUT = 5  # seconds
 
@@ -113,7 +114,8 @@ class Shop:
         books = ["--books", str(self._folder / f"{name.replace(' ', '_')}.db")]
         if name == BROKER:
             books_port = ["--books-port", str(self._ports[BROKER_BOOKS])]
-            return ["examples.rocketmq_stand_in", *port, *books_port, "--topic", TOPIC]
+            topics = ["--topic", TOPIC, "--topic", REQUEST_TOPIC]
+            return ["examples.rocketmq_stand_in", *port, *books_port, *topics]
         if name == "payment":
             frozen = [word for user in self._frozen for word in ("--frozen", user)]
             return ["examples.payment_service", *port, *books, *frozen]
