@@ -5,6 +5,7 @@ ignores. Imports neither FastAPI nor Dagster.
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
@@ -42,6 +43,7 @@ DEFINITION: JsonObject = {
 }
 
 
+@lru_cache(maxsize=256)  # those of a list or of a batch are often the same
 def text_of(moment: datetime) -> str:
     """RFC 3339 in UTC, always with microseconds."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -9,7 +9,6 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
@@ -33,13 +32,7 @@ def loads(text: str | bytes) -> JsonValue:
             cannot hold exactly by value, NaN or infinity, or nesting deeper than 64.
     """
     try:
-        value = json.loads(
-            text if isinstance(text, str) else text.decode(),
-            object_pairs_hook=_unique_keys,
-            parse_float=_exact_float,
-            parse_int=_integer,
-            parse_constant=_no_constant,
-        )
+        value = _decoder.decode(text if isinstance(text, str) else text.decode())
     except json.JSONDecodeError as error:
         raise InvalidJson.at(
             f"line {error.lineno} column {error.colno}", f"not valid JSON: {error.msg}"
@@ -73,9 +66,7 @@ def canonical(value: JsonValue) -> str:
 
 
 def _sorted(value: JsonValue) -> str:
-    return json.dumps(
-        value, ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True
-    )
+    return _sorting_encoder.encode(value)
 
 
 def digest(value: JsonValue) -> str:
@@ -84,27 +75,22 @@ def digest(value: JsonValue) -> str:
 
 
 def check_depth(value: JsonValue) -> None:
-    """Refuse nesting deeper than MAX_DEPTH, without recursion.
+    """Refuse nesting deeper than MAX_DEPTH.
 
     Raises:
         InvalidJson: deeper than that.
     """
-    level = _containers([value])
-    for _ in range(MAX_DEPTH):
-        if not level:
-            return
-        level = _containers([child for item in level for child in _children(item)])
-    if not level:
-        return
-    raise InvalidJson.at("", f"nested deeper than {MAX_DEPTH} levels")
+    if _is_deeper(value, MAX_DEPTH):
+        raise InvalidJson.at("", f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _containers(values: Iterable[JsonValue]) -> list[JsonValue]:
-    return [value for value in values if isinstance(value, dict | list)]
-
-
-def _children(container: JsonValue) -> Iterable[JsonValue]:
-    return container.values() if isinstance(container, dict) else container
+def _is_deeper(value: JsonValue, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    children = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(
+        isinstance(child, dict | list) and _is_deeper(child, levels - 1) for child in children
+    )
 
 
 def _unique_keys(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
@@ -149,3 +135,15 @@ def _normal(value: JsonValue) -> JsonValue:
     if isinstance(value, list):
         return [_normal(item) for item in value]
     return value
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_unique_keys,
+    parse_float=_exact_float,
+    parse_int=_integer,
+    parse_constant=_no_constant,
+)
+_encoder = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+_sorting_encoder = json.JSONEncoder(
+    ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True
+)

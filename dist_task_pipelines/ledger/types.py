@@ -2,6 +2,7 @@
 
 import json as stdlib_json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Row, String, Text
@@ -27,6 +28,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         if dialect.name in ("mysql", "mariadb"):
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime())
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """The rows of a write share their times, so each is written out once."""
+        process = super().bind_processor(dialect)
+        return process and lru_cache(maxsize=64)(process)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Refuse naive times; store UTC."""
