@@ -21,6 +21,7 @@ def test_the_configured_task_definitions() -> None:
         "deduct": "rpc",
         "notify": "mq",
         "http_request": "http",
+        "rpc": "rpc",
         "db": "db",
     }
     deduct = definitions["deduct"]
