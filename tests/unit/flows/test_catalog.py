@@ -33,7 +33,7 @@ def test_the_configured_task_definitions() -> None:
         ("order_id", "string", True),
     ]
     open_ones = [name for name, each in definitions.items() if each["input_fields"] is None]
-    assert open_ones == ["notify", "http_request", "db"]
+    assert open_ones == ["notify", "http_request", "rpc", "db"]
 
 
 def test_a_definition_is_kept_with_what_it_says(file: Path) -> None:
