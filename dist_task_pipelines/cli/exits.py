@@ -24,5 +24,5 @@ def words_for(error: DistTaskError) -> str:
     """The message, with what to do where the server does not answer."""
     from dist_task_pipelines import client  # noqa: PLC0415 - only where something went wrong
 
-    is_gone = isinstance(error, client.Unreachable)
-    return f"{error}\n{HOW_TO_START}" if is_gone else str(error)
+    nobody_listens = isinstance(error, client.Unreachable) and not error.may_have_arrived
+    return f"{error}\n{HOW_TO_START}" if nobody_listens else str(error)

@@ -17,6 +17,7 @@ from dist_task_pipelines.client.errors import (
     TooLarge,
     Unavailable,
     UnexpectedAnswer,
+    Unreachable,
 )
 from dist_task_pipelines.client.retrying import Retries, retry_after, send
 from dist_task_pipelines.client.transport import Request, Response, Transport
@@ -86,7 +87,12 @@ class Calls:
         Raises:
             ClientError: it was refused, or there is no proper answer.
         """
-        return _data(self._send(method, path, body=body, is_safe=is_safe), answer)
+        try:
+            return _data(self._send(method, path, body=body, is_safe=is_safe), answer)
+        except Unreachable as error:
+            if is_safe or not error.may_have_arrived:
+                raise
+            raise Unreachable(f"{error}; it may have been carried out all the same") from error
 
     def pages(self, path: str, item: type[Model], **query: object) -> Iterator[Model]:
         """Everything in a list, asked for page by page as it is taken.

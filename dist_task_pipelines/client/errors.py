@@ -71,7 +71,15 @@ class Unavailable(ClientError):
 
 
 class Unreachable(Unavailable):
-    """No answer came from the server."""
+    """No answer came from the server.
+
+    Attributes:
+        may_have_arrived: whether the server may have got the request, and acted on it.
+    """
+
+    def __init__(self, message: str = "", *, may_have_arrived: bool = True) -> None:
+        self.may_have_arrived = may_have_arrived
+        super().__init__(message)
 
 
 class UnexpectedAnswer(ClientError):

@@ -1,12 +1,13 @@
 """How a request gets to the server: over HTTP, or wherever a test wants it to go."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlencode, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NewConnectionError
 
 from dist_task_pipelines.client.errors import InvalidInput, Unreachable
 from dist_task_pipelines.domain.errors import Fault
@@ -54,7 +55,7 @@ class Transport(Protocol):
         """Send a request once.
 
         Raises:
-            Unreachable: no answer came. The server may have got the request nevertheless.
+            Unreachable: no answer came.
         """
 
     def close(self) -> None:
@@ -93,7 +94,7 @@ class HttpTransport:
         """Send a request once.
 
         Raises:
-            Unreachable: no answer came. The server may have got the request nevertheless.
+            Unreachable: no answer came.
         """
         prepared = self._prepared(request)
         from_environment = self._session.merge_environment_settings(
@@ -104,7 +105,10 @@ class HttpTransport:
                 prepared, timeout=self._timeout, allow_redirects=False, **from_environment
             )
         except requests.RequestException as error:
-            raise Unreachable(f"cannot reach {self.url}: {_in_words(error)}") from error
+            raise Unreachable(
+                f"cannot reach {self.url}: {_in_words(error)}",
+                may_have_arrived=not _never_connected(error),
+            ) from error
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return Response(answer.status_code, headers, answer.content)
 
@@ -140,16 +144,22 @@ def _in_words(error: requests.RequestException) -> str:
     return f"{words} ({cause.strerror})" if cause else words
 
 
+def _never_connected(error: requests.RequestException) -> bool:
+    kinds = (requests.ConnectTimeout, NewConnectionError)
+    return any(isinstance(cause, kinds) for cause in _causes(error))
+
+
 def _os_error(error: BaseException) -> OSError | None:
-    """The operating system's word for it, from below the layers of requests and urllib3."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen
-        inner = [arg for arg in (*seen.args, getattr(seen, "reason", None)) if _is_error(arg)]
-        seen = seen.__cause__ or seen.__context__ or next(iter(inner), None)
-    return None
+    """The operating system's word for it."""
+    causes = (cause for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror)
+    return next(causes, None)
 
 
-def _is_error(value: object) -> bool:
-    return isinstance(value, BaseException)
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what lies below it, through the layers of requests and urllib3."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        held = (*cause.args, getattr(cause, "reason", None))
+        inner = next((each for each in held if isinstance(each, BaseException)), None)
+        cause = cause.__cause__ or cause.__context__ or inner

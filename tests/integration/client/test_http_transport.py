@@ -127,6 +127,7 @@ def test_nobody_listens() -> None:
     with transport(url) as http, pytest.raises(Unreachable, match="refused") as raised:
         http.send(ASK)
     assert url in str(raised.value)
+    assert not raised.value.may_have_arrived
 
 
 def test_an_answer_that_does_not_come_in_time(site: Site) -> None:
@@ -137,9 +138,10 @@ def test_an_answer_that_does_not_come_in_time(site: Site) -> None:
 
     site.reply = hold
     with transport(site.url, read_timeout=0.1) as http:
-        with pytest.raises(Unreachable, match="no answer in time"):
+        with pytest.raises(Unreachable, match="no answer in time") as raised:
             http.send(ASK)
         release.set()
+    assert raised.value.may_have_arrived
 
 
 def test_a_connection_that_breaks_off(site: Site) -> None:
@@ -152,8 +154,9 @@ def test_a_connection_that_breaks_off(site: Site) -> None:
         with pytest.raises(Unreachable, match=site.url):
             client.task_definitions()
         assert len(site.seen) == 3
-        with pytest.raises(Unreachable):
+        with pytest.raises(Unreachable, match="may have been carried out") as raised:
             client.exceptions.handle(7)
+        assert raised.value.may_have_arrived
         assert len(site.seen) == 4
 
 
