@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -49,6 +50,8 @@ LEAST_SECRET = 6
 
 _CREDENTIAL = re.compile(r"(?i)auth|cookie|credential|key|passw|secret|signature|token")
 _MQ_NAME = r"^[%A-Za-z0-9_-]{1,127}$"
+BROKERS = ("redis", "rediss", "amqp", "amqps")
+
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
@@ -103,6 +106,16 @@ def _addresses(text: str) -> str:
     return ";".join(_address(address) for address in text.split(";"))
 
 
+def _broker_url(url: str) -> str:
+    parsed = urlsplit(url)
+    if parsed.scheme not in BROKERS or not parsed.hostname:
+        raise ValueError(
+            "should be a broker's URL such as redis://127.0.0.1:6379/0 or amqp://user@host:5672//"
+        )
+    return url
+
+
+BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 LedgerUrl = Annotated[DatabaseUrl, _driver("sqlite", "mysql+pymysql", "mariadb+pymysql")]
 DagsterUrl = Annotated[DatabaseUrl, _driver("mysql+pymysql")]
@@ -148,6 +161,16 @@ class DagsterSettings(Section):
     )
 
 
+class WorkerSettings(Section):
+    """The processes that execute runs."""
+
+    count: int = Field(2, ge=0, le=64, description="processes that `dist-task up` starts")
+    concurrency: int = Field(4, ge=1, le=64, description="dispatched runs at a time in each")
+    broker: BrokerUrl | None = Field(
+        None, description="URL of Redis or RabbitMQ; by default a folder under home"
+    )
+
+
 class DispatchSettings(Section):
     """How transactions are grouped into runs."""
 
@@ -155,11 +178,11 @@ class DispatchSettings(Section):
     max_batch_bytes: int = Field(
         4_000_000, ge=1_000, le=64_000_000, description="bytes of parameters in one run"
     )
-    max_runs_in_flight: int = Field(4, ge=1, le=1_000, description="runs at a time, of all flows")
+    max_runs_in_flight: int = Field(8, ge=1, le=1_000, description="runs at a time, of all flows")
     max_runs_in_flight_per_flow: int = Field(
-        default_factory=lambda before: max(1, before["max_runs_in_flight"] - 1),
+        default_factory=lambda before: max(1, before["max_runs_in_flight"] * 3 // 4),
         ge=1,
-        description="runs at a time of one flow; by default one less than of all",
+        description="runs at a time of one flow; by default three quarters of all",
     )
     lease_seconds: float = Field(
         30, ge=1, le=3_600, description="seconds until a silent worker's batch is handed back"
@@ -322,6 +345,7 @@ class Settings(BaseSettings):
     app: AppSettings = AppSettings()
     database: DatabaseSettings
     dagster: DagsterSettings = DagsterSettings()
+    workers: WorkerSettings = WorkerSettings()
     dispatch: DispatchSettings = DispatchSettings()
     retry: RetryDefaults = RetryDefaults()
     rocketmq: RocketMQSettings | None = None

@@ -4,24 +4,22 @@ It takes no config: the database's URL may hold a password, and Dagster shows co
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from dagster import InitResourceContext, ResourceDefinition
 
 from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.orchestration.keeping import kept
 from dist_task_pipelines.settings import Settings
 
 
 def ledger_resource(settings: Settings) -> ResourceDefinition:
-    """The resource `ledger`: a `Ledger`, closed at the end of the run or tick."""
+    """The resource `ledger`: a `Ledger`, closed at the end of the run or tick, or kept open."""
 
     @contextmanager
-    def opened(_: InitResourceContext) -> Iterator[Ledger]:
-        ledger = open_ledger(settings)
-        try:
-            yield ledger
-        finally:
-            ledger.close()
+    def ledger(_: InitResourceContext) -> Iterator[Ledger]:
+        with kept("ledger", lambda: closing(open_ledger(settings))) as opened:
+            yield opened
 
-    return ResourceDefinition(opened, description="The platform's tables.")
+    return ResourceDefinition(ledger, description="The platform's tables.")

@@ -13,7 +13,7 @@ from dist_task_pipelines.cli.printing import print_json, print_line
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (up, serve, migrate):
+    for command in (up, serve, worker, migrate):
         app.command()(command)
 
 
@@ -27,8 +27,8 @@ def up(
 ) -> None:
     """Start everything on this machine and stay until Ctrl-C.
 
-    Migrates the ledger, starts the server, Dagster's daemon and the code server, and prints
-    `ready http://...` once the UI serves and the sensors run.
+    Migrates the ledger, starts the server, the workers, Dagster's daemon and the code server, and
+    prints `ready http://...` once the UI serves and the sensors run.
     """
     _run(config, home, port)
 
@@ -55,6 +55,18 @@ def _run(config: Path | None, home: Path, port: int | None, only: Collection[str
     if port is not None:
         settings = settings.with_port(port)
     run_platform(settings, lambda url: print_line(f"ready {url}"), only=only)
+
+
+def worker(config: options.Config = None, home: options.Home = options.DEFAULT_HOME) -> None:
+    """Execute runs on this machine until Ctrl-C, beside `up` or for one on another machine.
+
+    Workers find each other by `workers.broker`; the ledger must be there and migrated.
+    """
+    from dist_task_pipelines.orchestration.worker import run_worker  # noqa: PLC0415 - Dagster
+    from dist_task_pipelines.settings import Settings  # noqa: PLC0415 - heavy
+
+    _log_to_stderr()
+    raise SystemExit(run_worker(Settings.load(config, home)))
 
 
 def migrate(

@@ -147,9 +147,10 @@ class AttemptWriter:
     def _end_unsure(self, task: Task, attempts: Sequence[Attempt]) -> None:
         """End those that the ledger may have begun although its answer was lost: none is called.
 
-        The others (taken away, cancelled) it leaves as they are.
+        The others (taken away, cancelled, stopped by a person) it leaves as they are.
         """
         if attempts:
+            self.patiently(self._keeper.renew)  # sees whether a person asked to stop
             now = self.patiently(self._ledger.clock.now)
             self._finish_once(task, [_finish(task, each, NOT_CALLED, now) for each in attempts])
 

@@ -59,7 +59,8 @@ class BatchStore:
 
         Raises:
             NotFound: there is no such batch.
-            Conflict: another run has taken it, or it was handed back because no run came.
+            Conflict: a run has taken it, another run is to take it, or it was handed back
+                because no run came.
         """
         row = lock_batch(connection, batch_id)
         if row.ended_at or row.started_at:
@@ -67,6 +68,8 @@ class BatchStore:
             raise Conflict(
                 f"batch {batch_id} {state}: run {row.run_id or 'none'} took it; nothing was called"
             )
+        if row.run_id not in (None, run_id):
+            raise Conflict(f"batch {batch_id} is for run {row.run_id}; nothing was called")
         now = self.database.clock.now()
         connection.execute(
             sa.update(tables.batch)
@@ -144,8 +147,15 @@ class BatchStore:
 
     @reads
     def run_of(self, connection: Connection, batch_id: int) -> str | None:
-        """The run that took the batch; None while none has."""
+        """The run that is to take the batch, or has; None while any may."""
         return connection.scalar(sa.select(_batch.run_id).where(_batch.id == batch_id))
+
+    @reads
+    def was_taken_by(self, connection: Connection, batch_id: int, run_id: str) -> bool:
+        """Whether this run has taken the batch, now or at some time."""
+        mine = sa.and_(_batch.id == batch_id, _batch.run_id == run_id)
+        query = sa.select(_batch.id).where(mine, _batch.started_at.is_not(None))
+        return connection.scalar(query) is not None
 
     @writes
     def keep(self, connection: Connection, batch_id: int, *, lease: float) -> bool:
@@ -166,20 +176,34 @@ class BatchStore:
     @writes
     def request_stop(
         self, connection: Connection, run_id: str, *, batch_id: int | None = None, actor: str
-    ) -> None:
+    ) -> bool:
         """Mark the open batches of a run as stopped by a person: no further call begins.
 
+        One that the run has not taken yet ends at once: no run can take it any more.
+
         Args:
-            batch_id: the batch that the run was launched for, which it may not have taken yet.
+            batch_id: the batch that the run was launched for, where it names no run.
+
+        Returns:
+            whether the run works on a batch, and will see the mark.
         """
-        its_own = sa.or_(_batch.run_id == run_id, _batch.id == batch_id)
-        stopped = connection.execute(
-            sa.update(tables.batch)
-            .where(its_own, _batch.ended_at.is_(None), _batch.stop_requested.is_(False))
-            .values(stop_requested=True)
-        )
-        if stopped.rowcount:
-            row = audit_row(
+        unnamed = sa.and_(_batch.id == batch_id, _batch.run_id.is_(None))
+        its_own = sa.or_(_batch.run_id == run_id, unnamed)
+        query = sa.select(_batch.id).where(its_own, _batch.ended_at.is_(None))
+        rows = [lock_batch(connection, each) for each in connection.scalars(query).all()]
+        open_rows = [row for row in rows if not row.ended_at]
+        for row in open_rows:
+            self._stop(connection, row, run_id, actor)
+        return any(row.started_at for row in open_rows)
+
+    def _stop(self, connection: Connection, row: AnyRow, run_id: str, actor: str) -> None:
+        if not row.stop_requested:
+            connection.execute(
+                sa.update(tables.batch)
+                .where(_batch.id == row.id)
+                .values(stop_requested=True, run_id=run_id)
+            )
+            audit = audit_row(
                 actor,
                 OperatorActionKind.STOP,
                 f"run:{run_id}",
@@ -188,7 +212,9 @@ class BatchStore:
                 after={"stop_requested": True},
                 now=self.database.clock.now(),
             )
-            insert_rows(connection, tables.operator_action, [row])
+            insert_rows(connection, tables.operator_action, [audit])
+        if not row.started_at:
+            self._end(connection, lock_batch(connection, row.id), BatchEnd.STOPPED)
 
     @writes
     def end(self, connection: Connection, batch_id: int, reason: BatchEnd) -> None:

@@ -2,9 +2,10 @@
 
 import heapq
 import itertools
+import uuid
 from collections import Counter
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +21,8 @@ from dist_task_pipelines.ledger.types import AnyRow
 _transaction = tables.transaction.c
 _batch = tables.batch.c
 
+STATUSES = (TransactionStatus.PENDING, TransactionStatus.RUNNING)  # of what may be due
+
 
 class Dispatcher:
     """Makes batches of transactions that are due."""
@@ -27,62 +30,86 @@ class Dispatcher:
     def __init__(self, database: Database) -> None:
         self.database = database
 
+    @reads
+    def is_anything_due(self, connection: Connection) -> bool:
+        """Whether any transaction may be called; asked without keeping other dispatchers."""
+        return bool(_heads(connection, STATUSES, self.database.clock.now()))
+
     @writes
     def dispatch(
         self,
         connection: Connection,
         limits: DispatchLimits,
         *,
-        status: TransactionStatus,
-        flow_ids: Collection[str],
+        status: TransactionStatus | None = None,
+        flow_ids: Collection[str] | None = None,
+        name_runs: bool = False,
+        overdue: float = 0,
     ) -> list[DispatchedBatch]:
         """Make as many batches as the limits allow; each waits for a run to take it.
 
         The flow whose work has waited longest comes first. A transaction that lost its worker
-        once is dispatched alone. Dispatchers take turns on one row, so the limits are exact.
+        once is dispatched alone. While retries wait, new transactions leave one of the runs in
+        flight to them, and the other way round. Dispatchers take turns on one row, so the
+        limits are exact.
 
         Args:
-            status: `pending` for new transactions, `running` for those with a due retry.
-            flow_ids: the flow versions whose jobs can be launched.
+            status: `pending` for new transactions, `running` for those with a due retry;
+                by default both.
+            flow_ids: the flow versions whose jobs can be launched; by default all.
+            name_runs: choose the id of the run that is to take each batch; no other can.
+            overdue: seconds for which the oldest of a flow must have been due.
         """
         identity = tables.ledger_identity
         connection.execute(sa.select(identity.c.id).with_for_update()).one()
         now = self.database.clock.now()
-        in_flight = _runs_in_flight(connection)
-        free = limits.max_runs_in_flight - in_flight.total()
-        waiting = [
-            (head, flow_id)
-            for flow_id in flow_ids
-            if (head := _oldest_due(connection, status, flow_id, now))
-        ]
+        heads = _heads(connection, STATUSES, now - timedelta(seconds=overdue), flow_ids)
+        room = _Room(limits, _in_flight(connection), shared=len({head[1] for head in heads}) > 1)
+        waiting = [head for head in heads if status in (None, head[1])]
         heapq.heapify(waiting)
         dispatched: list[DispatchedBatch] = []
-        while waiting and len(dispatched) < free:
-            _, flow_id = heapq.heappop(waiting)
-            if in_flight[flow_id] >= limits.max_runs_in_flight_per_flow:
+        while waiting and room.is_left:
+            _, picked, flow_id = heapq.heappop(waiting)
+            if not room.is_left_for(picked, flow_id):
                 continue
-            batch = self._make(connection, limits, status, flow_id, now)
+            batch = self._make(connection, limits, picked, flow_id, now, name_run=name_runs)
             if batch:
                 dispatched.append(batch)
-                in_flight[flow_id] += 1
-            if batch and (head := _oldest_due(connection, status, flow_id, now)):
-                heapq.heappush(waiting, (head, flow_id))
+                room.take(picked, flow_id)
+            if batch and (head := _oldest_due(connection, picked, flow_id, now)):
+                heapq.heappush(waiting, (head, picked, flow_id))
         return dispatched
 
     @reads
     def waiting(
-        self, connection: Connection, *, status: TransactionStatus, flow_ids: Collection[str]
+        self,
+        connection: Connection,
+        *,
+        status: TransactionStatus | None = None,
+        flow_ids: Collection[str] | None = None,
+        named: bool = False,
+        for_seconds: float = 0,
     ) -> list[DispatchedBatch]:
-        """The batches dispatched for `status` and these flows that no run has taken yet, by id."""
+        """The batches that no run has taken yet, by id.
+
+        Args:
+            status: only those dispatched for it.
+            flow_ids: only those of these flows.
+            named: those whose run's id is chosen, else those that any run may take.
+            for_seconds: only those that were dispatched so long ago.
+        """
         alone = sa.and_(_batch.size == 1, _transaction.batch_id == _batch.id)
+        since = self.database.clock.now() - timedelta(seconds=for_seconds)
         query = (
             sa.select(tables.batch, _transaction.id.label("transaction_id"))
             .outerjoin(tables.transaction, alone)
             .where(
                 _batch.ended_at.is_(None),
-                _batch.flow_id.in_(flow_ids),
                 _batch.started_at.is_(None),
-                _batch.picked_status == status,
+                _batch.run_id.is_not(None) if named else _batch.run_id.is_(None),
+                _batch.dispatched_at <= since,
+                _batch.picked_status == status if status else sa.true(),
+                _batch.flow_id.in_(flow_ids) if flow_ids is not None else sa.true(),
             )
         )
         return [
@@ -93,6 +120,7 @@ class Dispatcher:
                 row.transaction_id,
                 row.parent_run_id,
                 row.dispatched_at,
+                row.run_id,
             )
             for row in connection.execute(query.order_by(_batch.id))
         ]
@@ -104,18 +132,22 @@ class Dispatcher:
         status: TransactionStatus,
         flow_id: str,
         now: datetime,
+        *,
+        name_run: bool,
     ) -> DispatchedBatch | None:
         due = _due(connection, status, flow_id, now, limits)
         if not due:  # others hold them locked at this moment
             return None
         picked = _bounded(due, limits)
         alone = picked[0] if len(picked) == 1 else None
+        run_id = str(uuid.uuid4()) if name_run else None
         batch_id = insert_batch(
             connection,
             flow_id,
             [row.seq for row in picked],
             now,
             lease=limits.start_timeout,
+            run_id=run_id,
             parent_run_id=alone.run_id if alone else None,
             picked_status=status,
         )
@@ -126,13 +158,43 @@ class Dispatcher:
             transaction_id=alone.id if alone else None,
             parent_run_id=alone.run_id if alone else None,
             dispatched_at=now,
+            run_id=run_id,
         )
 
 
-def _runs_in_flight(connection: Connection) -> Counter[str]:
-    query = sa.select(_batch.flow_id, sa.func.count()).where(_batch.ended_at.is_(None))
-    rows = connection.execute(query.group_by(_batch.flow_id))
-    return Counter({row[0]: row[1] for row in rows})
+class _Room:
+    """How many more runs may be in flight: in all, for one flow, and for one status.
+
+    Args:
+        in_flight: the runs that are, by the status they were picked for and their flow.
+        shared: whether transactions of more than one status wait.
+    """
+
+    def __init__(
+        self,
+        limits: DispatchLimits,
+        in_flight: Counter[tuple[str | None, str]],
+        *,
+        shared: bool,
+    ) -> None:
+        self._limits = limits
+        self._in_flight = in_flight
+        most = limits.max_runs_in_flight
+        self._most_of_status = max(1, most - 1) if shared else most
+
+    @property
+    def is_left(self) -> bool:
+        return self._in_flight.total() < self._limits.max_runs_in_flight
+
+    def is_left_for(self, status: str, flow_id: str) -> bool:
+        of_flow = sum(count for (_, flow), count in self._in_flight.items() if flow == flow_id)
+        of_status = sum(count for (each, _), count in self._in_flight.items() if each == status)
+        return (
+            of_flow < self._limits.max_runs_in_flight_per_flow and of_status < self._most_of_status
+        )
+
+    def take(self, status: str, flow_id: str) -> None:
+        self._in_flight[status, flow_id] += 1
 
 
 def _along_the_index(query: sa.Select[Any]) -> sa.Select[Any]:
@@ -143,7 +205,54 @@ def _along_the_index(query: sa.Select[Any]) -> sa.Select[Any]:
     return query.with_hint(tables.transaction, "FORCE INDEX (ix_instance_due)", "mysql")
 
 
-def _is_due(status: TransactionStatus, flow_id: str, now: datetime) -> Any:
+def _in_flight(connection: Connection) -> Counter[tuple[str | None, str]]:
+    """The open batches, by the status they were picked for and their flow."""
+    columns = (_batch.picked_status, _batch.flow_id)
+    query = sa.select(*columns, sa.func.count()).where(_batch.ended_at.is_(None))
+    rows = connection.execute(query.group_by(*columns))
+    return Counter({(row[0], row[1]): row[2] for row in rows})
+
+
+def _heads(
+    connection: Connection,
+    statuses: Iterable[TransactionStatus],
+    now: datetime,
+    flow_ids: Collection[str] | None = None,
+) -> list[tuple[datetime, TransactionStatus, str]]:
+    """The oldest due time of each status and flow that has any."""
+    found = sa.union_all(*(_heads_of(status, now, flow_ids) for status in statuses))
+    rows = connection.execute(found)
+    return [(row[2], TransactionStatus(row[0]), row[1]) for row in rows if row[2]]
+
+
+def _heads_of(
+    status: TransactionStatus, now: datetime, flow_ids: Collection[str] | None
+) -> sa.Select[Any]:
+    flow = _flows_with(status)
+    oldest = (
+        _along_the_index(sa.select(_transaction.next_due_at))
+        .where(_is_due(status, flow.c.id, now))
+        .order_by(_transaction.next_due_at)
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = sa.select(sa.literal(str(status)), flow.c.id, oldest).where(flow.c.id.is_not(None))
+    return query if flow_ids is None else query.where(flow.c.id.in_(flow_ids))
+
+
+def _flows_with(status: TransactionStatus) -> sa.CTE:
+    """The flows with transactions of a status: from one to the next along the index."""
+    first = _along_the_index(sa.select(sa.func.min(_transaction.flow_id).label("id")))
+    flow = first.where(_transaction.status == status).cte(f"flow_{status}", recursive=True)
+    following = (
+        _along_the_index(sa.select(sa.func.min(_transaction.flow_id)))
+        .where(_transaction.status == status, _transaction.flow_id > flow.c.id)
+        .scalar_subquery()
+    )
+    return flow.union_all(sa.select(following).where(flow.c.id.is_not(None)))
+
+
+def _is_due(status: TransactionStatus, flow_id: Any, now: datetime) -> Any:
     return sa.and_(
         _transaction.status == status,
         _transaction.flow_id == flow_id,

@@ -20,6 +20,7 @@ from dist_task_pipelines.ledger.operators import OperatorStore
 from dist_task_pipelines.ledger.records import FlowRecord
 from dist_task_pipelines.ledger.stats import StatsStore
 from dist_task_pipelines.ledger.transactions import TransactionStore
+from dist_task_pipelines.ledger.workers import WorkerStore
 
 
 class Ledger:
@@ -54,6 +55,7 @@ class Ledger:
         self.audit = AuditStore(self.database)
         self.stats = StatsStore(self.database)
         self.monitoring = MonitoringStore(self.database)
+        self.workers = WorkerStore(self.database)
 
     @property
     def clock(self) -> Clock:

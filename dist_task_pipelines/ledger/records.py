@@ -210,8 +210,8 @@ class DispatchLimits:
 
     max_batch: int = 300
     max_batch_bytes: int = 4_000_000
-    max_runs_in_flight: int = 4
-    max_runs_in_flight_per_flow: int = 3
+    max_runs_in_flight: int = 8
+    max_runs_in_flight_per_flow: int = 6
     start_timeout: float = 300  # seconds a dispatched batch may wait for its run to start
 
 
@@ -225,6 +225,7 @@ class DispatchedBatch:
     transaction_id: str | None  # of a batch of one
     parent_run_id: str | None  # of a batch of one: the run that carried it before
     dispatched_at: datetime
+    run_id: str | None = None  # the only run that may take it; None: any may
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +269,18 @@ class BatchEnd(StrEnum):
     STOPPED = "stopped"  # a person terminated its run
     LOST = "lost"  # its lease ran out
     SUPERSEDED = "superseded"  # no run took it in time
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """A process that executes runs."""
+
+    name: str
+    host: str
+    pid: int
+    runs: int  # that it executes at this moment
+    started_at: datetime
+    last_seen_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ batch = Table(
     metadata,
     Column("id", BigKey, primary_key=True, autoincrement=True),
     Column("flow_id", Identifier(120), nullable=False),
-    Column("run_id", ascii_word(36)),  # the run that took it; NULL: none has
+    Column("run_id", ascii_word(36)),  # the run that may take it, or has; NULL: any may
     Column("parent_run_id", ascii_word(36)),  # of a batch of one: the run before this retry
     Column("picked_status", ascii_word(16)),  # its transactions' at dispatch; NULL: a person's run
     Column("worker", Identifier(255)),
@@ -104,6 +104,27 @@ batch = Table(
     Column("end_reason", ascii_word(16)),
     Index("ix_batch_open", "ended_at", "flow_id", "lease_expires_at"),
     Index("ix_batch_run", "run_id"),
+)
+
+# The processes that execute runs, each of which says every few seconds that it is there.
+worker = Table(
+    "worker",
+    metadata,
+    Column("name", Identifier(255), primary_key=True),
+    Column("host", Identifier(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("runs", Integer, nullable=False),  # it executes at this moment
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+)
+
+# Which worker executes a run that no batch was dispatched for: a person's. One row, one execution.
+run_claim = Table(
+    "run_claim",
+    metadata,
+    Column("run_id", ascii_word(36), primary_key=True),
+    Column("worker", Identifier(255), nullable=False),
+    Column("claimed_at", UtcDateTime, nullable=False),
 )
 
 task = Table(

@@ -10,9 +10,7 @@ It stands where `dagster api grpc` would, behind a `grpc_server` entry of a work
   again in the running process (the modules that it imports are not). The webserver and the daemon
   see a new server id within seconds. If loading fails, the error is logged, the definitions there
   were go on being served, and the watch tries again.
-- Run workers are forked from a process that has done the imports already. They load the definitions
-  themselves, so a rebuild does not touch them.
-- On SIGTERM and SIGINT the run workers are asked to stop, and waited for, before the server ends.
+- It executes no runs: that is the workers' business.
 
 This module knows nothing of flows or the ledger.
 """
@@ -20,7 +18,6 @@ This module knows nothing of flows or the ledger.
 import argparse
 import importlib
 import logging
-import multiprocessing.forkserver
 import signal
 import socket
 import sys
@@ -40,15 +37,6 @@ from dagster._grpc.server import DagsterApiServer, DagsterGrpcServer, LoadedRepo
 
 RETRY_SECONDS = 5.0  # after a failed look or rebuild
 SIGNAL_POLL_SECONDS = 0.2
-
-# What run workers find imported: these (the run worker, the storages and what those import late),
-# and all modules of these packages that the definitions have imported.
-PRELOADED_MODULES = (
-    "dagster._grpc.server",
-    "dagster._core.storage.sqlite_storage",
-    "upath.implementations.local",
-)
-PRELOADED_PACKAGES = ("dagster_mysql", "dist_task_pipelines")
 
 _UNKNOWN = object()  # a version that could not be read, or not be built
 
@@ -79,7 +67,6 @@ class RebuildingServicer(DagsterApiServer):
         self._target = target
         self._location_name = location_name
         self._rebuilding = threading.Lock()
-        self._mp_ctx = _warm_fork_server()  # type: ignore[assignment]
 
     @property
     def has_definitions(self) -> bool:
@@ -117,25 +104,6 @@ class RebuildingServicer(DagsterApiServer):
         """What the Reload button calls."""
         self.rebuild()
         return ReloadCodeReply()
-
-    def stop(self) -> None:
-        """Take no more runs and ask those there are to stop; the server ends once they have.
-
-        May be called again: a run that was just starting is asked then.
-        """
-        self.ShutdownServer(Empty(), None)
-        with self._execution_lock:
-            for termination_event in self._termination_events.values():
-                termination_event.set()
-
-
-def _warm_fork_server() -> multiprocessing.context.ForkServerContext:
-    """Start the process that run workers are forked from: one thread, no connections."""
-    context = multiprocessing.get_context("forkserver")
-    imported = [name for name in sys.modules if name.partition(".")[0] in PRELOADED_PACKAGES]
-    context.set_forkserver_preload([*PRELOADED_MODULES, *imported])
-    multiprocessing.forkserver.ensure_running()
-    return context
 
 
 def keep_current(
@@ -204,7 +172,7 @@ def serve(options: Options, stop_asked: Sequence[int]) -> None:
     _log.info("serving %s on %s:%d", options.python_file, options.host, options.port)
     while serving.is_alive():
         if stop_asked:
-            servicer.stop()
+            servicer.ShutdownServer(Empty(), None)
         serving.join(SIGNAL_POLL_SECONDS)
     _log.info("stopped")
 

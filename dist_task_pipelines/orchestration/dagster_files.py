@@ -4,7 +4,10 @@ The files are written as JSON, which is YAML. Passwords go by environment, never
 """
 
 import json
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,12 @@ from dagster import DagsterInstance
 from sqlalchemy.exc import DBAPIError
 
 from dist_task_pipelines.domain.errors import LedgerUnavailable
+from dist_task_pipelines.orchestration.launching import LOCATION
 from dist_task_pipelines.orchestration.run_launcher import PlatformRunLauncher
 from dist_task_pipelines.settings import Settings, hide_password
 
-LOCATION = "dist_task_pipelines"
+STATEMENT_TIMEOUT_MS = 60_000
+POOL_RECYCLE = 1800  # seconds after which a connection is opened anew
 STORAGE_URL_VARIABLE = "DIST_TASK_DAGSTER_STORAGE_URL"
 HEADER = "# Written by dist-task at every start; change the configuration file instead.\n"
 
@@ -26,13 +31,43 @@ def write_dagster_files(settings: Settings, code_server_port: int) -> tuple[Path
     Returns:
         the folder that is DAGSTER_HOME, and the workspace file.
     """
-    home = settings.home / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
-    _write(home / "dagster.yaml", instance_config(settings))
+    home = write_instance_file(settings)
     workspace = home / "workspace.yaml"
     server = {"host": "127.0.0.1", "port": code_server_port, "location_name": LOCATION}
     _write(workspace, {"load_from": [{"grpc_server": server}]})
     return home, workspace
+
+
+def write_instance_file(settings: Settings) -> Path:
+    """Write `dagster.yaml` under home; gives the folder that is DAGSTER_HOME."""
+    home = settings.home / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    _write(home / "dagster.yaml", instance_config(settings))
+    return home
+
+
+@contextmanager
+def dagster_instance(settings: Settings) -> Iterator[DagsterInstance]:
+    """Dagster's instance, for a process that holds it for long: its connections stay open.
+
+    Raises:
+        LedgerUnavailable: the storage's database cannot be reached.
+    """
+    home = write_instance_file(settings)
+    os.environ["DAGSTER_HOME"] = str(home)
+    os.environ.update(settings.environment)
+    with _opened(settings, home) as instance:
+        # Dagster would configure Python's logging anew for every run, which shuts down the
+        # handlers of the other runs in the process and deadlocks with them.
+        instance.get_yaml_python_handlers = _no_handlers  # type: ignore[method-assign]
+        instance.optimize_for_webserver(
+            statement_timeout=STATEMENT_TIMEOUT_MS, pool_recycle=POOL_RECYCLE, max_overflow=20
+        )
+        yield instance
+
+
+def _no_handlers() -> list[logging.Handler]:
+    return []
 
 
 def create_dagster_tables(settings: Settings, home: Path) -> None:
@@ -41,11 +76,15 @@ def create_dagster_tables(settings: Settings, home: Path) -> None:
     Raises:
         LedgerUnavailable: the storage's database cannot be reached.
     """
+    with _opened(settings, home):
+        pass
+
+
+def _opened(settings: Settings, home: Path) -> DagsterInstance:
     if settings.dagster.storage_url:
         os.environ[STORAGE_URL_VARIABLE] = settings.dagster.storage_url
     try:
-        with DagsterInstance.from_config(str(home)):
-            pass
+        return DagsterInstance.from_config(str(home))
     except DBAPIError as error:
         url = hide_password(settings.dagster.storage_url or str(home))
         raise LedgerUnavailable(
@@ -70,6 +109,8 @@ def instance_config(settings: Settings) -> dict[str, Any]:
         },
         "sensors": {"use_threads": True, "num_workers": 4},
         "retention": {"sensor": {"purge_after_days": {"skipped": 1, "success": 7, "failure": 7}}},
+        # Dagster's events are kept whatever this says; it keeps them off the console.
+        "python_logs": {"python_log_level": "INFO"},
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
     }
@@ -83,4 +124,7 @@ def _class(module: str, name: str) -> dict[str, str]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(HEADER + json.dumps(content, indent=2) + "\n")
+    text = HEADER + json.dumps(content, indent=2) + "\n"
+    whole = path.with_suffix(f".{os.getpid()}")  # others may be reading it
+    whole.write_text(text)
+    whole.replace(path)

@@ -1,6 +1,6 @@
 """From what is due in the ledger to runs that Dagster launches."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from dagster import (
     DefaultSensorStatus,
@@ -15,10 +15,14 @@ from dagster import (
 from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import DispatchedBatch, DispatchLimits
+from dist_task_pipelines.orchestration.dispatcher import waiting_for_worker
 from dist_task_pipelines.orchestration.flow_job import BATCH_RESOURCE
+from dist_task_pipelines.orchestration.launching import BatchLauncher
+from dist_task_pipelines.orchestration.run_launcher import PlatformRunLauncher
 from dist_task_pipelines.orchestration.tags import batch_tags
 
 TICK_SECONDS = 2  # the daemon's own loop takes about 5
+OVERDUE_SECONDS = 5.0  # after which a tick does the dispatch threads' work
 
 
 def dispatch_sensor(
@@ -31,14 +35,21 @@ def dispatch_sensor(
 ) -> SensorDefinition:
     """A sensor that dispatches the transactions of one status.
 
-    A tick asks for a run for each batch that none has taken yet, those of earlier ticks
-    included: should the daemon end between the commit and the launch, the next tick makes up
-    for it. The run key, one for each batch, keeps Dagster from launching any twice.
+    Under Dagster's own launcher a tick asks for a run for each batch that none has taken yet,
+    those of earlier ticks included: should the daemon end between the commit and the launch, the
+    next tick makes up for it. The run key, one for each batch, keeps Dagster from launching any
+    twice. With the platform's workers a tick is a safety net: it does the dispatch threads' work
+    when they have not done it for a while.
     """
     flow_ids = [job.name for job in jobs]
 
     def evaluate(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         ledger: Ledger = context.resources.ledger
+        if isinstance(context.instance.run_launcher, PlatformRunLauncher):
+            assert context.repository_def
+            launcher = BatchLauncher(context.instance, ledger, context.repository_def.get_job)
+            left = left_undone(ledger, limits, status, flow_ids)
+            return take_up(launcher, left)
         ledger.dispatcher.dispatch(limits, status=status, flow_ids=flow_ids)
         waiting = ledger.dispatcher.waiting(status=status, flow_ids=flow_ids)
         return decide(waiting, context.cursor, status)
@@ -52,6 +63,30 @@ def dispatch_sensor(
         default_status=DefaultSensorStatus.RUNNING,
         required_resource_keys={"ledger"},
     )
+
+
+def left_undone(
+    ledger: Ledger,
+    limits: DispatchLimits,
+    status: TransactionStatus,
+    flow_ids: Collection[str],
+) -> list[DispatchedBatch]:
+    """New batches of what has been due for a while, and batches that no worker came to take."""
+    again = waiting_for_worker(ledger, status)
+    new = ledger.dispatcher.dispatch(
+        limits, status=status, flow_ids=flow_ids, name_runs=True, overdue=OVERDUE_SECONDS
+    )
+    return [*again, *new]
+
+
+def take_up(launcher: BatchLauncher, batches: Sequence[DispatchedBatch]) -> SkipReason:
+    """Launch the batches' runs; what the tick says of it."""
+    for batch in batches:
+        launcher.launch(batch)
+    if not batches:
+        return SkipReason("the dispatch threads left nothing undone")
+    names = ", ".join(str(batch.id) for batch in batches)
+    return SkipReason(f"launched what the dispatch threads left undone: batches {names}")
 
 
 def decide(

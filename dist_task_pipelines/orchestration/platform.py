@@ -21,11 +21,11 @@ from dist_task_pipelines.application import application_root
 from dist_task_pipelines.assembly import migrate_ledger
 from dist_task_pipelines.domain.errors import DistTaskError, Fault, InvalidConfiguration
 from dist_task_pipelines.orchestration.dagster_files import (
-    LOCATION,
     STORAGE_URL_VARIABLE,
     create_dagster_tables,
     write_dagster_files,
 )
+from dist_task_pipelines.orchestration.launching import LOCATION
 from dist_task_pipelines.orchestration.processes import ManagedProcess
 from dist_task_pipelines.orchestration.readiness import is_ready
 from dist_task_pipelines.settings import Settings
@@ -99,6 +99,8 @@ def _plan(settings: Settings) -> list[ManagedProcess]:
     ]
     daemon = ["-m", "dagster._daemon", "run", "--workspace", str(workspace)]
     commands = {CODE_SERVER: code_server, SERVER: server, DAEMON: daemon}
+    worker = ["-m", "dist_task_pipelines.orchestration.worker"]
+    commands |= {f"worker {number + 1}": worker for number in range(settings.workers.count)}
     logs = settings.home / "logs"
     return [
         ManagedProcess(name, [sys.executable, *arguments], environment, logs)

@@ -8,6 +8,7 @@ re-execution, gets a batch of its own, of those transactions that it may own.
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from dagster import (
@@ -49,6 +50,24 @@ CONFIG_SCHEMA = {
 }
 
 
+_taken: dict[str, Batch] = {}  # by run id: batches that were taken before their run began
+
+
+@contextmanager
+def holding(ledger: Ledger, batch: Batch) -> Iterator[None]:
+    """Within, the batch's run finds it taken; if it never comes to use it, the batch ends.
+
+    A worker takes a run's batch before it touches the run, in a message that may be late or
+    repeated.
+    """
+    _taken[batch.run_id] = batch
+    try:
+        yield
+    finally:
+        if _taken.pop(batch.run_id, None):
+            ledger.batches.end(batch.id, BatchEnd.ERROR)
+
+
 def batch_resource(settings: Settings) -> ResourceDefinition:
     """The resource `batch`: the work of the run on the transactions that it owns."""
 
@@ -58,7 +77,9 @@ def batch_resource(settings: Settings) -> ResourceDefinition:
         participants: tuple[Caller, EventLoop] = context.resources.participants
         run = context.run
         assert run
-        batch = take_batch(ledger, run, context.resource_config, settings)
+        batch = _taken.pop(run.run_id, None) or take_batch(
+            ledger, run, context.resource_config, settings, worker=socket.gethostname()
+        )
         _name_left_alone(context, batch)
         stop = stop_requested(run.run_id)
         with BatchRun(
@@ -84,7 +105,12 @@ def batch_resource(settings: Settings) -> ResourceDefinition:
 
 
 def take_batch(
-    ledger: Ledger, run: DagsterRun, config: Mapping[str, Any], settings: Settings
+    ledger: Ledger,
+    run: DagsterRun,
+    config: Mapping[str, Any],
+    settings: Settings,
+    *,
+    worker: str,
 ) -> Batch:
     """The batch that the run owns from now on.
 
@@ -98,39 +124,55 @@ def take_batch(
         raise InvalidInput(
             [Fault("resources.batch.config", "give either transaction_id (and params) or batch_id")]
         )
+    owner = _Owner(ledger, run, worker, settings.dispatch.lease_seconds)
     if transaction_id is not None:
         request = SubmitRequest(transaction_id, run.job_name, config.get("params"))
         limit = settings.limits.max_params_bytes
         record = submit(ledger, request, max_params_bytes=limit, delay=HEAD_START)
-        return _adopt(ledger, run, record.flow_id, [record.seq], settings)
+        return owner.adopt(record.flow_id, [record.seq])
     assert batch_id is not None
     flow_id, seqs = ledger.batches.members(batch_id)
     if flow_id != run.job_name:
         raise Conflict(f"batch {batch_id} is of the flow {flow_id!r}; launch its job")
     try:
-        return ledger.batches.acquire(
-            batch_id,
-            run_id=run.run_id,
-            worker=_worker(),
-            lease=settings.dispatch.lease_seconds,
-        )
+        return owner.acquire(batch_id)
     except Conflict:
-        if not run.parent_run_id:
+        if not is_persons_act(ledger, run, batch_id):
             raise
-    return _adopt(ledger, run, flow_id, seqs, settings)
+    return owner.adopt(flow_id, seqs)
 
 
-def _adopt(
-    ledger: Ledger, run: DagsterRun, flow_id: str, seqs: list[int], settings: Settings
-) -> Batch:
-    return ledger.batches.adopt(
-        flow_id,
-        seqs,
-        run_id=run.run_id,
-        worker=_worker(),
-        lease=settings.dispatch.lease_seconds,
-        actor=run.tags.get("user", PERSON),
-    )
+def is_persons_act(ledger: Ledger, run: DagsterRun, batch_id: int) -> bool:
+    """Whether a person re-executes a run: it has a parent, and the batch is not meant for it.
+
+    A dispatched retry has a parent too, but its batch names it.
+    """
+    return bool(run.parent_run_id) and ledger.batches.run_of(batch_id) != run.run_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """A run that takes transactions into its possession."""
+
+    ledger: Ledger
+    run: DagsterRun
+    worker: str
+    lease: float
+
+    def acquire(self, batch_id: int) -> Batch:
+        return self.ledger.batches.acquire(
+            batch_id, run_id=self.run.run_id, worker=self.worker, lease=self.lease
+        )
+
+    def adopt(self, flow_id: str, seqs: list[int]) -> Batch:
+        return self.ledger.batches.adopt(
+            flow_id,
+            seqs,
+            run_id=self.run.run_id,
+            worker=self.worker,
+            lease=self.lease,
+            actor=self.run.tags.get("user", PERSON),
+        )
 
 
 def _why_stopped(
@@ -147,10 +189,6 @@ def _why_stopped(
         return BatchEnd.DONE
     shut_down = isinstance(error, DagsterExecutionInterruptedError | KeyboardInterrupt)
     return BatchEnd.HANDED_BACK if shut_down else BatchEnd.ERROR
-
-
-def _worker() -> str:
-    return socket.gethostname()
 
 
 def _name_left_alone(context: InitResourceContext, batch: Batch) -> None:

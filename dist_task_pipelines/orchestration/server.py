@@ -1,4 +1,4 @@
-"""The server: REST and the Dagster UI on one port.
+"""The server: REST and the Dagster UI on one port, and the dispatching of what is accepted.
 
     python -m dist_task_pipelines.orchestration.server --workspace workspace.yaml --port 3000
 
@@ -27,6 +27,8 @@ from dist_task_pipelines.api.app import create_app, owns
 from dist_task_pipelines.api.platform import Platform
 from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.orchestration.dispatcher import DispatchThread, dispatching
+from dist_task_pipelines.orchestration.jobs import Jobs
 from dist_task_pipelines.schemas import PartHealth
 from dist_task_pipelines.settings import Settings
 
@@ -57,7 +59,11 @@ def run(settings: Settings, workspace: str) -> None:
     """
     ledger = open_ledger(settings)
     try:
-        with _dagster(workspace) as context, _platform(ledger, settings, context) as platform:
+        with (
+            _dagster(workspace) as context,
+            dispatching(settings, context.instance, ledger, Jobs(ledger), looks=True) as dispatch,
+            _platform(ledger, settings, context, dispatch) as platform,
+        ):
             app = OnePort(create_app(platform), create_app_from_workspace_process_context(context))
             _serve(app, settings)
     finally:
@@ -77,9 +83,11 @@ def _dagster(workspace: str) -> Iterator[WorkspaceProcessContext]:
 
 @contextmanager
 def _platform(
-    ledger: Ledger, settings: Settings, context: WorkspaceProcessContext
+    ledger: Ledger, settings: Settings, context: WorkspaceProcessContext, dispatch: DispatchThread
 ) -> Iterator[Platform]:
-    platform = Platform(ledger, settings, daemon=daemon_probe(context.instance))
+    platform = Platform(
+        ledger, settings, daemon=daemon_probe(context.instance), on_accepted=dispatch.wake
+    )
     try:
         yield platform
     finally:

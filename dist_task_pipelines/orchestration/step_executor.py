@@ -44,7 +44,7 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.execution.step_dependency_config import StepDependencyConfig
 
-CANCEL_POLL_SECONDS = 1.0  # a statement each
+CANCEL_POLL_SECONDS = 0.5  # a statement each
 INTERRUPT_POLL_SECONDS = 0.2  # a look at a flag
 
 _log = logging.getLogger(__name__)
@@ -57,6 +57,12 @@ class Stop(threading.Event):
 
 
 _stops: dict[str, Stop] = {}  # by run id, for the runs in this process
+_process_ends = threading.Event()
+
+
+def interrupt_all_runs() -> None:
+    """Ask every run in this process to stop, those that begin later too: the process is to end."""
+    _process_ends.set()
 
 
 def stop_requested(run_id: str) -> Stop:
@@ -155,7 +161,7 @@ class _Steps:
             self._start_ready_steps()
             while self._running:
                 yield from self._next_report()
-                if self._halt is None and self._running and self._interrupted():
+                if self._halt is None and self._may_go_on() and self._interrupted():
                     yield self._stopping_event()
                     self._halt = DagsterExecutionInterruptedError("The run was asked to stop.")
                 if self._halt is not None:
@@ -202,12 +208,18 @@ class _Steps:
             self._halt = self._halt or report
             yield from self._active.plan_events_iterator(self._context)
 
+    def _may_go_on(self) -> bool:
+        """Whether it matters if the run is interrupted: steps run, or would not have ended so."""
+        return bool(self._running) or self._stop.is_set()
+
     def _interrupted(self) -> bool:
         # Dagster's flag is about the run on the main thread, and reading it resets it.
         on_main_thread = threading.current_thread() is threading.main_thread()
         if on_main_thread and self._active.check_for_interrupts():
             return True
-        if time.monotonic() < self._next_poll:
+        if _process_ends.is_set():
+            return True
+        if time.monotonic() < self._next_poll and not self._stop.is_set():
             return False
         self._next_poll = time.monotonic() + CANCEL_POLL_SECONDS
         try:

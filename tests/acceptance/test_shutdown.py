@@ -1,15 +1,16 @@
 """Workers and platforms that go away in the middle of a batch."""
 
 import os
-import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from dist_task_pipelines.assembly import migrate_ledger
 from dist_task_pipelines.domain.status import TransactionStatus
+from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.orchestration.readiness import is_ready
 from dist_task_pipelines.settings import Settings
 from tests.acceptance.making import Flows, flow, register, submit, task
@@ -64,8 +65,12 @@ def parts_of(platform: Platform, part: str) -> list[int]:
 
 def worker_of(platform: Platform, run_id: str) -> int:
     """The pid of the process that executes the run."""
-    messages = "\n".join(each.message for each in platform.events(run_id))
-    [pid] = re.findall(r"Started process for run \(pid: (\d+)\)", messages)
+    query = sa.select(tables.worker.c.pid).join(
+        tables.batch, tables.batch.c.worker == tables.worker.c.name
+    )
+    with platform.ledger.database.read() as connection:
+        pid = connection.scalar(query.where(tables.batch.c.run_id == run_id))
+    assert pid
     return int(pid)
 
 

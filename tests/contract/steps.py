@@ -127,12 +127,16 @@ def dispatch(
     ledger: Ledger,
     *flows: Flow,
     status: TransactionStatus = TransactionStatus.PENDING,
+    name_runs: bool = False,
     **limits: Any,
 ) -> list[DispatchedBatch]:
     """What the dispatcher makes of what is due; any number of runs unless `limits` say else."""
     runs = {"max_runs_in_flight": 100, "max_runs_in_flight_per_flow": 100}
     return ledger.dispatcher.dispatch(
-        DispatchLimits(**{**runs, **limits}), status=status, flow_ids=[flow.id for flow in flows]
+        DispatchLimits(**{**runs, **limits}),
+        status=status,
+        flow_ids=[flow.id for flow in flows],
+        name_runs=name_runs,
     )
 
 

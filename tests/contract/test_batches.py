@@ -1,5 +1,6 @@
 """Batches: taken at most once, kept, and ended; what becomes of what they leave behind."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -185,23 +186,34 @@ def test_a_stop_leaves_one_audit_row(ledger: Ledger, clock: SteppableClock) -> N
     assert row.created_at == clock.now()
 
 
-def test_a_batch_that_is_stopped_before_its_run_came_is_left_to_a_person(
-    ledger: Ledger, clock: SteppableClock
+@pytest.mark.parametrize("name_runs", [True, False])
+def test_a_batch_that_is_stopped_before_its_run_came_is_left_to_a_person_at_once(
+    ledger: Ledger, name_runs: bool
 ) -> None:
     flow = a_flow(ledger)
-    submit(ledger, flow, "late", "never")
-    late, never = dispatch(ledger, flow, max_batch=1, start_timeout=60)
-    for waiting in (late, never):
-        ledger.batches.request_stop(f"run-{waiting.id}", batch_id=waiting.id, actor="ann")
-    batch = acquire(ledger, late, "run-1")
-    assert start(ledger, batch, "deduct") == set()
-    ledger.batches.end(batch.id, BatchEnd.DONE)
-    clock.step(61)
-    assert ledger.batches.expire() == [never.id]
-    for name, batch_id in (("late", late.id), ("never", never.id)):
-        assert end_of(ledger, batch_id) == "stopped"
-        assert status_of(ledger, name) == TransactionStatus.FAILED
-        assert the_exception(ledger, name).error_type == "Stopped"
+    submit(ledger, flow, "never")
+    [never] = dispatch(ledger, flow, name_runs=name_runs)
+    run_id = never.run_id or "run-1"
+    works = ledger.batches.request_stop(run_id, batch_id=never.id, actor="ann")
+    assert not works
+    with pytest.raises(Conflict, match=re.escape(f"ended (stopped): run {run_id}")):
+        acquire(ledger, never, run_id)
+    assert end_of(ledger, never.id) == "stopped"
+    assert status_of(ledger, "never") == TransactionStatus.FAILED
+    assert the_exception(ledger, "never").error_type == "Stopped"
+    assert run_id in the_exception(ledger, "never").message
+    assert dispatch(ledger, flow) == []
+
+
+def test_a_batch_whose_run_is_chosen_is_taken_by_no_other(ledger: Ledger) -> None:
+    flow = a_flow(ledger)
+    submit(ledger, flow, "a")
+    [dispatched] = dispatch(ledger, flow, name_runs=True)
+    assert dispatched.run_id
+    assert ledger.batches.run_of(dispatched.id) == dispatched.run_id
+    with pytest.raises(Conflict, match=f"is for run {dispatched.run_id}"):
+        acquire(ledger, dispatched, "another")
+    assert acquire(ledger, dispatched, dispatched.run_id).run_id == dispatched.run_id
 
 
 @pytest.mark.parametrize("reason", BatchEnd)

@@ -12,7 +12,7 @@ from dist_task_pipelines.domain.flow import Flow
 from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger import Ledger, tables
 from dist_task_pipelines.ledger.owning import insert_batch
-from dist_task_pipelines.ledger.records import BatchEnd, DispatchedBatch
+from dist_task_pipelines.ledger.records import BatchEnd, DispatchedBatch, DispatchLimits
 from tests.contract.steps import (
     SteppableClock,
     a_flow,
@@ -136,9 +136,38 @@ def test_runs_in_flight_are_limited_for_each_flow(ledger: Ledger, clock: Steppab
     }
     first = dispatch(ledger, flow, other, **limits)
     assert [batch.transaction_id for batch in first] == ["a", "b", "x"]
-    ledger.batches.end(acquire(ledger, first[2]).id, BatchEnd.DONE)
+    ledger.batches.end(acquire(ledger, first[2]).id, BatchEnd.STOPPED)
     [second] = dispatch(ledger, flow, other, **limits)
     assert second.flow_id == other.id, "the older flow is at its limit"
+
+
+@pytest.mark.parametrize("backlog", ["new", "retries"])
+def test_neither_new_ones_nor_retries_take_the_last_run_while_the_others_wait(
+    ledger: Ledger, clock: SteppableClock, backlog: str
+) -> None:
+    flow = a_flow(ledger)
+    for each in "abc" if backlog == "retries" else "z":
+        call(ledger, (batch := take(ledger, flow, each)), "deduct", failure(retry_at=clock.now()))
+        ledger.batches.end(batch.id, BatchEnd.DONE)
+    submit(ledger, flow, *("abc" if backlog == "new" else "z"))
+    limits = DispatchLimits(max_batch=1, max_runs_in_flight=3, max_runs_in_flight_per_flow=3)
+    ledger.dispatcher.dispatch(limits)
+    owned = {each for each in "abcz" if ledger.transactions.get(each).batch_id}
+    assert "z" in owned
+    assert len(owned) == 3
+
+
+def test_nothing_due_is_seen_without_a_lock(ledger: Ledger, clock: SteppableClock) -> None:
+    flow, other = a_flow(ledger), a_flow(ledger, name="other")
+    assert not ledger.dispatcher.is_anything_due()
+    submit(ledger, flow, "later", delay=5)
+    assert not ledger.dispatcher.is_anything_due()
+    submit(ledger, other, "now")
+    assert ledger.dispatcher.is_anything_due()
+    dispatch(ledger, other)
+    assert not ledger.dispatcher.is_anything_due()
+    clock.step(5)
+    assert ledger.dispatcher.is_anything_due()
 
 
 def test_the_flow_that_has_waited_longest_comes_first(

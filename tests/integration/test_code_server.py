@@ -1,4 +1,4 @@
-"""The code server as a real process: rebuilds in place, run workers, clean ends."""
+"""The code server as a real process: rebuilds in place, clean ends."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterInstance
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import GrpcServerTarget
@@ -27,16 +27,11 @@ PATIENCE = 60.0  # seconds that a test waits for what should come within a few
 LOCATION = "dist_task_pipelines"
 SOURCES = Path(code_server.__file__).parents[2]
 
-DEFINITIONS = '''
+DEFINITIONS = """
 import time
 from pathlib import Path
 
-from dagster import Definitions, Failure, In, Nothing, Out, Output, job, op
-
-from dist_task_pipelines.orchestration.step_executor import (
-    concurrent_step_executor,
-    stop_requested,
-)
+from dagster import Definitions, job, op
 
 HERE = Path(__file__).parent
 if (HERE / "broken").exists():
@@ -46,37 +41,21 @@ if (HERE / "slow").exists():
     time.sleep(60)
 
 
-@op(out=Out(Nothing))
-def hold(context):
-    """Goes on until the file `go` is there, or the run has to stop."""
-    while not (HERE / "go").exists():
-        if stop_requested(context.run_id).wait(0.05):
-            raise Failure("stopped")
-
-
-@op(ins={"above": In(Nothing)}, out=Out(Nothing))
-def half(context):
-    """Fails while the file `bad` is there, but not for all."""
-    yield Output(None)
-    if (HERE / "bad").exists():
-        raise Failure("1 of 2 failed")
-
-
-@op(ins={"above": In(Nothing)}, out=Out(Nothing))
-def last(context):
+@op
+def nothing(context):
     pass
 
 
 def flow(name):
-    @job(name=name, executor_def=concurrent_step_executor)
+    @job(name=name)
     def steps():
-        last(half(hold()))
+        nothing()
 
     return steps
 
 
 defs = Definitions(jobs=[flow(name) for name in (HERE / "jobs").read_text().split()])
-'''
+"""
 VERSION = """
 from pathlib import Path
 
@@ -94,27 +73,6 @@ compute_logs:
   class: NoOpComputeLogManager
 """
 
-LAUNCH = """
-mutation($parameters: ExecutionParams!) {
-  launchRun(executionParams: $parameters) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on Error { message }
-  }
-}
-"""
-REEXECUTE = """
-mutation($parameters: ReexecutionParams!) {
-  launchRunReexecution(reexecutionParams: $parameters) {
-    __typename
-    ... on LaunchRunSuccess { run { runId stepKeysToExecute parentRunId } }
-    ... on Error { message }
-  }
-}
-"""
-TERMINATE = """
-mutation($id: String!) { terminateRun(runId: $id) { __typename ... on Error { message } } }
-"""
 RELOAD = """
 mutation($location: String!) {
   reloadRepositoryLocation(repositoryLocationName: $location) { __typename }
@@ -191,22 +149,9 @@ class Server:
         reply = self.client.list_repositories()
         return reply if json.loads(reply)["__class__"] == "SerializableErrorInfo" else None
 
-    def processes(self) -> dict[int, int]:
-        """The processes of its session, itself included, each with its parent."""
-        found = {}
-        for entry in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                state, parent, _, session = entry.read_text().rpartition(")")[2].split()[:4]
-            except OSError:  # it ended meanwhile
-                continue
-            if int(session) == self.process.pid and state != "Z":
-                found[int(entry.parent.name)] = int(parent)
-        return found
-
     def kill(self) -> None:
         """Leave nothing behind, whatever happened."""
-        for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
 
 
@@ -233,10 +178,9 @@ def started_code_server_of(folder: Path, jobs: str) -> Iterator[Server]:
 
 
 class Dagster:
-    """What a webserver holds: an instance, and a workspace that watches the code server."""
+    """What a webserver holds: a workspace that watches the code server."""
 
-    def __init__(self, instance: DagsterInstance, workspace: WorkspaceProcessContext) -> None:
-        self.instance = instance
+    def __init__(self, workspace: WorkspaceProcessContext) -> None:
         self.workspace = workspace
 
     def graphql(self, query: str, **variables: object) -> Any:
@@ -247,35 +191,6 @@ class Dagster:
     def jobs(self) -> set[str]:
         location = self.workspace.create_request_context().get_code_location(LOCATION)
         return {job.name for job in location.get_repository("__repository__").get_all_jobs()}
-
-    def launch(self, job: str) -> str:
-        eventually(lambda: job in self.jobs(), f"the workspace has {job}")
-        selector = {
-            "repositoryLocationName": LOCATION,
-            "repositoryName": "__repository__",
-            "jobName": job,
-        }
-        parameters = {"selector": selector, "runConfigData": {}, "mode": "default"}
-        answer = self.graphql(LAUNCH, parameters=parameters)
-        assert answer["__typename"] == "LaunchRunSuccess", answer
-        run_id: str = answer["run"]["runId"]
-        return run_id
-
-    def launch_and_wait_for_its_step(self, job: str) -> str:
-        run_id = self.launch(job)
-        eventually(lambda: self.steps(run_id).get("hold"), "the first step has started")
-        return run_id
-
-    def steps(self, run_id: str) -> dict[str, str]:
-        stats = self.instance.get_run_step_stats(run_id)
-        return {each.step_key: each.status.value for each in stats if each.status}
-
-    def end_of(self, run_id: str) -> DagsterRunStatus:
-        def ended() -> DagsterRunStatus | None:
-            run = self.instance.get_run_by_id(run_id)
-            return run.status if run and run.is_finished else None
-
-        return eventually(ended, f"run {run_id} has ended")
 
 
 @contextmanager
@@ -289,7 +204,7 @@ def dagster_beside(server: Server) -> Iterator[Dagster]:
             DagsterInstance.get() as instance,
             WorkspaceProcessContext(instance, target) as workspace,
         ):
-            yield Dagster(instance, workspace)
+            yield Dagster(workspace)
 
 
 @pytest.fixture(scope="module")
@@ -310,8 +225,7 @@ def server(shared_server: Server) -> Iterator[Server]:
     if (shared_server.folder / "jobs").read_text() != "flow_1":
         shared_server.set_jobs_and_wait("flow_1")
     yield shared_server
-    for switch in ("go", "bad", "broken"):
-        (shared_server.folder / switch).unlink(missing_ok=True)
+    (shared_server.folder / "broken").unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -372,81 +286,17 @@ def test_definitions_broken_at_the_start_are_an_error_until_they_are_mended(
         eventually(lambda: server.load_error() is None, "definitions are served")
 
 
-# -- runs
-
-
-def test_a_run_in_progress_survives_a_rebuild(server: Server, dagster: Dagster) -> None:
-    run_id = dagster.launch_and_wait_for_its_step("flow_1")
-
-    server.set_jobs_and_wait("flow_of_another_name")
-    (server.folder / "go").touch()
-
-    assert dagster.end_of(run_id) is DagsterRunStatus.SUCCESS
-    assert dagster.steps(run_id) == dict.fromkeys(["hold", "half", "last"], "SUCCESS")
-
-
-def test_run_workers_are_forked_from_a_process_with_a_single_thread(
-    server: Server, dagster: Dagster
-) -> None:
-    before = server.processes()
-
-    run_id = dagster.launch_and_wait_for_its_step("flow_1")
-
-    after = server.processes()
-    (worker,) = after.keys() - before.keys()
-    fork_server = after[worker]
-    assert after[fork_server] == server.process.pid
-    assert "Threads:\t1\n" in Path(f"/proc/{fork_server}/status").read_text()
-    (server.folder / "go").touch()
-    assert dagster.end_of(run_id) is DagsterRunStatus.SUCCESS
-
-
-def test_a_run_is_terminated_from_the_ui(server: Server, dagster: Dagster) -> None:
-    run_id = dagster.launch_and_wait_for_its_step("flow_1")
-
-    assert dagster.graphql(TERMINATE, id=run_id)["__typename"] == "TerminateRunSuccess"
-
-    assert dagster.end_of(run_id) is DagsterRunStatus.CANCELED
-    assert dagster.steps(run_id) == {"hold": "FAILURE"}
-
-
-def test_a_run_is_re_executed_from_failure_and_whole(server: Server, dagster: Dagster) -> None:
-    (server.folder / "go").touch()
-    (server.folder / "bad").touch()
-    failed = dagster.launch("flow_1")
-    assert dagster.end_of(failed) is DagsterRunStatus.FAILURE
-    assert dagster.steps(failed) == {"hold": "SUCCESS", "half": "FAILURE", "last": "SUCCESS"}
-    (server.folder / "bad").unlink()
-
-    for strategy, steps in (
-        ("FROM_FAILURE", {"half", "last"}),
-        ("ALL_STEPS", {"hold", "half", "last"}),
-    ):
-        answer = dagster.graphql(
-            REEXECUTE, parameters={"parentRunId": failed, "strategy": strategy}
-        )
-        run = answer["run"]
-        assert run["parentRunId"] == failed
-        assert dagster.end_of(run["runId"]) is DagsterRunStatus.SUCCESS
-        assert dagster.steps(run["runId"]) == dict.fromkeys(steps, "SUCCESS")
-
-
 # -- ends
 
 
 @pytest.mark.usefixtures("sigint_ignored")
-def test_signals_end_the_server_and_its_run_workers(tmp_path: Path) -> None:
-    with code_server_of(tmp_path, jobs="flow_1") as server, dagster_beside(server) as dagster:
-        run_id = dagster.launch_and_wait_for_its_step("flow_1")
-
+def test_signals_end_the_server(tmp_path: Path) -> None:
+    with code_server_of(tmp_path, jobs="flow_1") as server:
         server.process.send_signal(signal.SIGINT)
         server.process.send_signal(signal.SIGTERM)
 
         assert server.process.wait(PATIENCE) == 0
-        eventually(lambda: not server.processes(), "no process is left")
         assert "Traceback" not in server.log.read_text()
-        assert dagster.end_of(run_id) is DagsterRunStatus.FAILURE
-        assert dagster.steps(run_id) == {"hold": "FAILURE"}
 
 
 def test_a_signal_breaks_off_the_load_of_the_definitions(tmp_path: Path) -> None:

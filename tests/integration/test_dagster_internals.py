@@ -4,7 +4,6 @@ After an upgrade, a failure names the API, what is no longer true of it, and the
 """
 
 import inspect
-import multiprocessing.forkserver
 import sys
 import threading
 from collections.abc import Iterator
@@ -22,11 +21,13 @@ from dagster._core.utils import FuturesAwareThreadPoolExecutor
 from dagster._grpc.__generated__.dagster_api_pb2 import Empty, ListRepositoriesRequest
 from dagster._grpc.server import DagsterApiServer, LoadedRepositories
 
-from dist_task_pipelines.orchestration.code_server import PRELOADED_MODULES
-
 EXECUTOR = "dist_task_pipelines/orchestration/step_executor.py"
 SERVER = "dist_task_pipelines/orchestration/code_server.py"
 ONE_PORT = "dist_task_pipelines/orchestration/server.py"
+EXECUTION = "dist_task_pipelines/orchestration/run_execution.py"
+LAUNCHING = "dist_task_pipelines/orchestration/launching.py"
+FILES = "dist_task_pipelines/orchestration/dagster_files.py"
+LAUNCHER = "dist_task_pipelines/orchestration/run_launcher.py"
 PLATFORM = "dist_task_pipelines/orchestration/platform.py"
 
 
@@ -158,6 +159,76 @@ CALLEES = [
         SERVER,
     ),
     Callee("dagster._grpc.server", "DagsterGrpcServer.serve", (), SERVER),
+    Callee(
+        "dagster._core.execution.api",
+        "execute_run_iterator",
+        ("job", "dagster_run", "instance"),
+        EXECUTION,
+    ),
+    Callee("dagster._core.definitions.job_base", "InMemoryJob", ("job_def",), EXECUTION),
+    Callee("dagster._core.events", "EngineEventData.engine_error", ("error",), EXECUTION),
+    Callee(
+        "dagster._utils.error", "serializable_error_info_from_exc_info", ("exc_info",), EXECUTION
+    ),
+    *(
+        Callee("dagster", f"DagsterInstance.{name}", parameters, EXECUTION)
+        for name, parameters in (
+            ("get_run_by_id", ("run_id",)),
+            ("report_engine_event", ("message", "dagster_run", "engine_event_data")),
+            ("report_run_failed", ("dagster_run", "message")),
+        )
+    ),
+    Callee(
+        "dagster",
+        "DagsterInstance.create_run",
+        (
+            "run_id",
+            "job_name",
+            "run_config",
+            "tags",
+            "parent_run_id",
+            "root_run_id",
+            "job_snapshot",
+            "execution_plan_snapshot",
+            "parent_job_snapshot",
+            "status",
+            "step_keys_to_execute",
+            "asset_selection",
+            "asset_check_selection",
+            "resolved_op_selection",
+            "op_selection",
+            "remote_job_origin",
+            "job_code_origin",
+            "asset_graph",
+        ),
+        LAUNCHING,
+    ),
+    Callee("dagster", "DagsterInstance.report_dagster_event", ("run_id",), LAUNCHING),
+    Callee("dagster", "DagsterInstance.run_launcher", (), LAUNCHING),
+    Callee("dagster", "JobDefinition.get_job_snapshot_id", (), LAUNCHING),
+    Callee("dagster", "JobDefinition.asset_layer", (), LAUNCHING),
+    Callee("dagster._core.code_pointer", "FileCodePointer", (), LAUNCHING),
+    Callee("dagster._core.errors", "DagsterRunAlreadyExists", (), LAUNCHING),
+    Callee(
+        "dagster._core.execution.api", "create_execution_plan", ("job", "run_config"), LAUNCHING
+    ),
+    Callee("dagster._core.origin", "JobPythonOrigin", (), LAUNCHING),
+    Callee("dagster._core.origin", "RepositoryPythonOrigin", (), LAUNCHING),
+    *(
+        Callee("dagster._core.remote_origin", name, (), LAUNCHING)
+        for name in ("RegisteredCodeLocationOrigin", "RemoteJobOrigin", "RemoteRepositoryOrigin")
+    ),
+    Callee("dagster._core.snap", "snapshot_from_execution_plan", ("execution_plan",), LAUNCHING),
+    Callee("dagster._core.launcher", "LaunchRunContext", ("dagster_run", "workspace"), LAUNCHING),
+    Callee("dagster._core.launcher", "CheckRunHealthResult", ("status", "msg"), LAUNCHER),
+    Callee("dagster._core.launcher", "WorkerStatus.RUNNING", (), LAUNCHER),
+    Callee("dagster._core.launcher", "WorkerStatus.FAILED", (), LAUNCHER),
+    Callee("dagster._core.launcher", "RunLauncher.terminate", ("run_id",), LAUNCHER),
+    Callee("dagster._core.launcher", "RunLauncher.supports_check_run_worker_health", (), LAUNCHER),
+    Callee("dagster._core.launcher", "RunLauncher.check_run_worker_health", ("run",), LAUNCHER),
+    Callee("dagster", "DagsterInstance.get_yaml_python_handlers", (), FILES),
+    Callee("dagster", "DagsterInstance.report_run_canceling", ("run",), LAUNCHER),
+    Callee("dagster._serdes", "ConfigurableClass", (), LAUNCHER),
     *(
         Callee("dagster._grpc.__generated__.dagster_api_pb2", name, (), SERVER)
         for name in ("Empty", "ReloadCodeReply", "ReloadCodeRequest")
@@ -212,11 +283,6 @@ def test_it_can_be_run_as_a_module(module: str) -> None:
     assert find_spec(module), broken(f"there is no {module}", PLATFORM)
 
 
-@pytest.mark.parametrize("module", PRELOADED_MODULES)
-def test_it_can_be_preloaded_for_run_workers(module: str) -> None:
-    assert find_spec(module), broken(f"there is no {module}: runs start slower", SERVER)
-
-
 # -- how it behaves, where a name does not tell
 
 
@@ -239,9 +305,6 @@ def servicer(ended: threading.Event) -> Iterator[DagsterApiServer]:
         "_loaded_repositories",
         "_serializable_load_error",
         "_server_id",
-        "_mp_ctx",
-        "_execution_lock",
-        "_termination_events",
         "_container_image",
         "_entry_point",
         "_container_context",
@@ -249,12 +312,6 @@ def servicer(ended: threading.Event) -> Iterator[DagsterApiServer]:
 )
 def test_the_servicer_has_the_attribute(servicer: DagsterApiServer, attribute: str) -> None:
     assert hasattr(servicer, attribute), broken(f"DagsterApiServer has no {attribute}", SERVER)
-
-
-def test_the_servicer_starts_run_workers_through_its_multiprocessing_context() -> None:
-    source = inspect.getsource(DagsterApiServer.StartRun)
-    for name in ("Queue", "Event", "Process"):
-        assert f"self._mp_ctx.{name}(" in source, broken(f"StartRun uses no _mp_ctx.{name}", SERVER)
 
 
 def test_the_servicer_serves_the_id_and_the_definitions_that_are_put_in_place(
@@ -281,6 +338,13 @@ def test_the_servicer_sets_off_a_shutdown_without_a_client(
     assert ended.wait(10), broken("ShutdownServer does not end an idle server", SERVER)
 
 
+def test_the_handlers_of_dagster_yaml_are_asked_for_where_a_run_begins() -> None:
+    source = inspect.getsource(dagster.DagsterInstance.get_handlers)
+    assert "self.get_yaml_python_handlers()" in source, broken(
+        "get_handlers does not call get_yaml_python_handlers", FILES
+    )
+
+
 def test_a_python_file_is_kept_in_sys_modules_under_its_stem(tmp_path: Path) -> None:
     file = tmp_path / "kept_definitions.py"
     file.write_text("from dagster import Definitions\ndefs = Definitions()\n")
@@ -293,10 +357,3 @@ def test_a_python_file_is_kept_in_sys_modules_under_its_stem(tmp_path: Path) -> 
         )
     finally:
         sys.modules.pop("kept_definitions", None)
-
-
-def test_the_fork_server_can_be_started_ahead() -> None:
-    assert callable(getattr(multiprocessing.forkserver, "ensure_running", None)), (
-        f"Python {sys.version.split()[0]}: multiprocessing.forkserver.ensure_running is gone; "
-        f"{SERVER} relies on it"
-    )

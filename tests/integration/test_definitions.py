@@ -256,9 +256,10 @@ def test_expired_leases_are_named() -> None:
 
 def tick(sensor: dg.SensorDefinition, ledger: Ledger, cursor: str | None = None) -> Any:
     """What a tick over this ledger gives."""
-    context = dg.build_sensor_context(cursor=cursor, resources={"ledger": ledger})
-    with context:
-        return sensor.evaluate_tick(context)
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_sensor_context(instance, cursor, resources={"ledger": ledger})
+        with context:
+            return sensor.evaluate_tick(context)
 
 
 def test_the_sensors_bring_an_order_and_its_retry_to_runs(
@@ -395,7 +396,7 @@ def test_a_dispatched_run_takes_its_batch(ledger: Ledger, settings: Settings) ->
     flow = create(ledger)
     add(ledger, flow, "order-1", "order-2")
     waiting = dispatched(ledger, settings, flow)
-    batch = take_batch(ledger, a_run(flow), {"batch_id": waiting.id}, settings)
+    batch = take_batch(ledger, a_run(flow), {"batch_id": waiting.id}, settings, worker="w")
     assert (batch.id, batch.run_id, named(batch)) == (waiting.id, "run-1", ["order-1", "order-2"])
     assert ledger.transactions.get("order-1").status is TransactionStatus.RUNNING
 
@@ -404,9 +405,9 @@ def test_a_batch_is_taken_once(ledger: Ledger, settings: Settings) -> None:
     flow = create(ledger)
     add(ledger, flow, "order-1")
     config = {"batch_id": dispatched(ledger, settings, flow).id}
-    take_batch(ledger, a_run(flow), config, settings)
+    take_batch(ledger, a_run(flow), config, settings, worker="w")
     with pytest.raises(Conflict, match="run-1 took it"):
-        take_batch(ledger, a_run(flow, "run-2"), config, settings)
+        take_batch(ledger, a_run(flow, "run-2"), config, settings, worker="w")
     assert ledger.transactions.get("order-1").run_id == "run-1"
 
 
@@ -414,14 +415,16 @@ def test_a_re_executed_run_takes_what_it_may(ledger: Ledger, settings: Settings)
     flow = create(ledger)
     add(ledger, flow, "order-1", "order-2")
     config = {"batch_id": dispatched(ledger, settings, flow).id}
-    first = take_batch(ledger, a_run(flow), config, settings)
-    while_busy = take_batch(ledger, a_run(flow, "run-2", parent="run-1"), config, settings)
+    first = take_batch(ledger, a_run(flow), config, settings, worker="w")
+    while_busy = take_batch(
+        ledger, a_run(flow, "run-2", parent="run-1"), config, settings, worker="w"
+    )
     assert named(while_busy) == []
     assert [left.transaction_id for left in while_busy.left_alone] == ["order-1", "order-2"]
     ledger.batches.end(first.id, BatchEnd.STOPPED)
     ledger.operators.cancel("order-2", actor="ann")
     again = a_run(flow, "run-3", parent="run-1", user="ann")
-    afterwards = take_batch(ledger, again, config, settings)
+    afterwards = take_batch(ledger, again, config, settings, worker="w")
     assert named(afterwards) == ["order-1"]
     [left] = afterwards.left_alone
     assert (left.transaction_id, "cancelled" in left.reason) == ("order-2", True)
@@ -436,7 +439,7 @@ def test_a_re_executed_run_takes_a_batch_that_nobody_took(
     add(ledger, flow, "order-1")
     waiting = dispatched(ledger, settings, flow)
     run = a_run(flow, "run-2", parent="run-1")
-    assert take_batch(ledger, run, {"batch_id": waiting.id}, settings).id == waiting.id
+    assert take_batch(ledger, run, {"batch_id": waiting.id}, settings, worker="w").id == waiting.id
 
 
 def test_the_launchpad_registers_and_takes_its_transaction(
@@ -444,7 +447,7 @@ def test_the_launchpad_registers_and_takes_its_transaction(
 ) -> None:
     flow = create(ledger)
     config = {"transaction_id": "order-1", "params": PARAMS}
-    batch = take_batch(ledger, a_run(flow), config, settings)
+    batch = take_batch(ledger, a_run(flow), config, settings, worker="w")
     assert named(batch) == ["order-1"]
     assert batch.members[0].params == PARAMS
     assert ledger.transactions.get("order-1").flow_id == flow.id
@@ -461,7 +464,7 @@ def test_what_the_launchpad_registers_nobody_else_picks_up_meanwhile(
     monkeypatch.setattr(ledger.batches, "adopt", crash)
     config = {"transaction_id": "order-1", "params": PARAMS}
     with pytest.raises(RuntimeError):
-        take_batch(ledger, a_run(flow), config, settings)
+        take_batch(ledger, a_run(flow), config, settings, worker="w")
     record = ledger.transactions.get("order-1")
     assert record.next_due_at
     assert (record.next_due_at - record.created_at).total_seconds() == HEAD_START
@@ -489,7 +492,7 @@ def test_a_config_that_names_no_work_is_refused(
     flow = create(ledger)
     add(ledger, flow, "present")
     with pytest.raises(error):
-        take_batch(ledger, a_run(flow), config, settings)
+        take_batch(ledger, a_run(flow), config, settings, worker="w")
     assert [record.id for record in ledger.transactions.page()] == ["present"]
     assert ledger.transactions.get("present").batch_id is None
 
@@ -499,5 +502,5 @@ def test_a_batch_of_another_flow_is_refused(ledger: Ledger, settings: Settings) 
     add(ledger, flow, "order-1")
     config = {"batch_id": dispatched(ledger, settings, flow).id}
     with pytest.raises((Conflict, InvalidInput)):
-        take_batch(ledger, a_run(other), config, settings)
+        take_batch(ledger, a_run(other), config, settings, worker="w")
     assert ledger.transactions.get("order-1").status is TransactionStatus.PENDING

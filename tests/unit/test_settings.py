@@ -331,6 +331,21 @@ def test_a_file_that_cannot_be_read_is_named(home: Path, tmp_path: Path) -> None
     assert faults(tmp_path, home) == {str(tmp_path): "cannot be read: Is a directory"}
 
 
+@pytest.mark.parametrize("broker", ["redis://h:6379/0", "rediss://:p@h/1", "amqp://u:p@h:5672/v"])
+def test_brokers_on_other_machines(broker: str, home: Path, write: Write) -> None:
+    settings = Settings.load(write(f'workers.broker = "{broker}"'), home)
+    assert settings.workers.broker == broker
+    assert ":p@" not in repr(settings)
+
+
+@pytest.mark.parametrize("broker", ["kafka://h", "redis", "redis://", "/a/folder", ""])
+def test_brokers_that_are_none(broker: str, home: Path, write: Write) -> None:
+    config = write(f'workers.broker = "{broker}"')
+    [(place, message)] = faults(config, home).items()
+    assert place == f"{config}: workers.broker"
+    assert "redis://127.0.0.1:6379/0" in message
+
+
 # --- rules of single values --------------------------------------------------------------------
 
 
@@ -339,10 +354,10 @@ def test_one_run_in_flight_is_left_to_other_flows(
     total: int, per_flow: int, home: Path, write: Write
 ) -> None:
     by_default = Settings.load(write(f"dispatch.max_runs_in_flight = {total}"), home)
-    assert by_default.dispatch.max_runs_in_flight_per_flow == per_flow
+    assert by_default.dispatch.max_runs_in_flight_per_flow == max(1, total * 3 // 4)
     text = f"[dispatch]\nmax_runs_in_flight = {total}\nmax_runs_in_flight_per_flow = "
     stated = Settings.load(write(f"{text}{per_flow}"), home)
-    assert stated.dispatch == by_default.dispatch
+    assert stated.dispatch.max_runs_in_flight_per_flow == per_flow
     config = write(f"{text}{per_flow + 1}")
     [(place, message)] = faults(config, home).items()
     assert place == f"{config}: dispatch.max_runs_in_flight_per_flow"
@@ -484,6 +499,7 @@ def test_hide_password(url: str, hidden: str) -> None:
 
 # Keys whose default depends on the machine, or of sections that are absent by default.
 NO_FIXED_DEFAULT = {
+    "workers.broker",
     "database.url",
     "dagster.storage_url",
     "http.no_proxy",

@@ -1,0 +1,147 @@
+"""Executing runs that are delivered to this process: each at most once, whatever the broker does.
+
+A delivery may be late or repeated. So a run is touched only by whoever has taken its batch, or for
+a run that no batch was dispatched for, has claimed it; a run that has begun, or whose batch is
+not its own any more, is left as it is.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.events import EngineEventData
+from dagster._core.execution.api import execute_run_iterator
+from dagster._utils.error import serializable_error_info_from_exc_info
+
+from dist_task_pipelines.domain.errors import Conflict, DistTaskError, NotFound
+from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.orchestration.jobs import Jobs
+from dist_task_pipelines.orchestration.run_batch import holding, is_persons_act
+from dist_task_pipelines.orchestration.run_launcher import stop_batch
+from dist_task_pipelines.orchestration.tags import BATCH_ID_TAG
+
+log = structlog.get_logger(__name__)
+
+NOT_BEGUN = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
+
+
+class RunExecution:
+    """Executes runs on the callers' threads.
+
+    Args:
+        worker: the name under which runs are taken.
+        lease: seconds for which their batches are.
+        at_end: called when a run has ended: others may begin.
+    """
+
+    def __init__(
+        self,
+        instance: DagsterInstance,
+        ledger: Ledger,
+        jobs: Jobs,
+        *,
+        worker: str,
+        lease: float,
+        at_end: Callable[[], None],
+    ) -> None:
+        self._instance = instance
+        self._ledger = ledger
+        self._jobs = jobs
+        self._worker = worker
+        self._lease = lease
+        self._at_end = at_end
+        self._lock = threading.Lock()
+        self._under_way = 0
+
+    @property
+    def under_way(self) -> int:
+        """Runs that are being executed."""
+        return self._under_way
+
+    def execute(self, run_id: str) -> None:
+        """Execute the run, if it has not begun and can be taken."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None:
+            log.warning("a run is not there", run=run_id)
+        elif run.status in NOT_BEGUN:
+            self._execute(run)
+        elif run.status is DagsterRunStatus.CANCELED:  # perhaps before it began
+            stop_batch(self._ledger, run)
+
+    def _execute(self, run: DagsterRun) -> None:
+        try:
+            with self._counted(), self._taken(run):
+                self._run_steps(run)
+        except (Conflict, NotFound) as error:
+            log.info("a run is left alone", run=run.run_id, why=str(error))
+            self._fail_if_hopeless(run, error)
+        except DistTaskError as error:  # its batch is launched again, or handed back
+            log.warning("a run could not be taken", run=run.run_id, error=str(error))
+        finally:
+            self._at_end()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    @contextmanager
+    def _taken(self, run: DagsterRun) -> Iterator[None]:
+        """Within, the run is this worker's.
+
+        Raises:
+            Conflict: it is another's, or its batch is not its own any more.
+        """
+        batch_id = self._batch_of(run)
+        if batch_id is None:
+            self._ledger.workers.claim(run.run_id, worker=self._worker)
+            try:
+                yield
+            finally:
+                self._ledger.workers.let_go(run.run_id)
+            return
+        batch = self._ledger.batches.acquire(
+            batch_id, run_id=run.run_id, worker=self._worker, lease=self._lease
+        )
+        with holding(self._ledger, batch):
+            yield
+
+    def _batch_of(self, run: DagsterRun) -> int | None:
+        """The batch for which the run was dispatched; None for one that a person started."""
+        tag = run.tags.get(BATCH_ID_TAG)
+        if tag is None or is_persons_act(self._ledger, run, int(tag)):
+            return None
+        return int(tag)
+
+    def _run_steps(self, run: DagsterRun) -> None:
+        try:
+            job = InMemoryJob(self._jobs.get(run.job_name))
+            for _ in execute_run_iterator(job, run, self._instance):
+                pass
+        except Exception as error:
+            log.exception("a run broke down", run=run.run_id)
+            data = EngineEventData.engine_error(
+                serializable_error_info_from_exc_info(sys.exc_info())
+            )
+            self._instance.report_engine_event("The run broke down.", run, data)
+            self._fail(run, f"The run broke down: {error}")
+
+    def _fail_if_hopeless(self, run: DagsterRun, error: DistTaskError) -> None:
+        """Fail a run that can never begin, so that it does not seem to be starting for ever."""
+        batch_id = self._batch_of(run)
+        if batch_id and not self._ledger.batches.was_taken_by(batch_id, run.run_id):
+            self._fail(run, f"Nothing was done: {error}")
+
+    def _fail(self, run: DagsterRun, message: str) -> None:
+        now = self._instance.get_run_by_id(run.run_id)
+        if now and not now.is_finished:
+            self._instance.report_run_failed(run, message)

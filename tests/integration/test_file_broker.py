@@ -1,0 +1,56 @@
+"""The folder as a broker: messages appear whole, and each is taken by one reader."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from dist_task_pipelines.orchestration.celery_app import QUEUE, celery_app, send_run
+from dist_task_pipelines.settings import Settings
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Celery]:
+    made = celery_app(Settings.load(None, tmp_path))
+    yield made
+    made.close()
+
+
+def take(app: Celery) -> str | None:
+    """The run id of the next message; None when there is none."""
+    with app.connection_for_read() as connection:
+        queue = app.amqp.queues[QUEUE](connection.default_channel)
+        message = queue.get(no_ack=True, accept=["json"])
+    if message is None:
+        return None
+    (run_id,), *_ = message.payload
+    return str(run_id)
+
+
+def test_messages_come_in_the_order_they_were_sent(app: Celery, tmp_path: Path) -> None:
+    for number in range(12):
+        send_run(app, f"run-{number}")
+    assert [take(app) for _ in range(12)] == [f"run-{number}" for number in range(12)]
+    assert take(app) is None
+    assert not list((tmp_path / "broker" / "messages").iterdir())
+
+
+def test_each_is_taken_by_one_reader(app: Celery) -> None:
+    sent = {f"run-{number}" for number in range(40)}
+    with ThreadPoolExecutor(8) as threads:
+        for each in sent:
+            threads.submit(send_run, app, each)
+        taken: list[str] = []
+        while len(taken) < len(sent):
+            looks = [threads.submit(take, app) for _ in range(8)]
+            taken += [found for look in looks if (found := look.result())]
+    assert sorted(taken) == sorted(sent)
+
+
+def test_half_a_message_is_not_seen(app: Celery, tmp_path: Path) -> None:
+    send_run(app, "whole")
+    (tmp_path / "broker" / "messages" / f".half.{QUEUE}.msg").write_text("{")
+    assert take(app) == "whole"
+    assert take(app) is None

@@ -1,0 +1,366 @@
+"""Runs that are delivered to a worker: executed once, whatever the broker does."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+import definitions
+from dist_task_pipelines.assembly import dispatch_limits, migrate_ledger, open_ledger
+from dist_task_pipelines.domain.json import JsonObject
+from dist_task_pipelines.domain.status import TransactionStatus
+from dist_task_pipelines.engine.submit import SubmitRequest, submit_many
+from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.ledger.records import DispatchedBatch
+from dist_task_pipelines.orchestration.dagster_files import dagster_instance
+from dist_task_pipelines.orchestration.dispatch import left_undone, take_up
+from dist_task_pipelines.orchestration.jobs import Jobs
+from dist_task_pipelines.orchestration.keeping import keeping_open
+from dist_task_pipelines.orchestration.launching import BatchLauncher
+from dist_task_pipelines.orchestration.run_execution import RunExecution
+from dist_task_pipelines.settings import Settings
+from tests.services.participant import Participant
+
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
+
+HTTP: JsonObject = {"type": "http", "description": "", "config": {}, "input_fields": None}
+
+
+@dataclass
+class Bench:
+    """A worker's parts, and what goes by the broker: `sent` are the ids of the runs."""
+
+    settings: Settings
+    instance: dg.DagsterInstance
+    ledger: Ledger
+    jobs: Jobs
+    execution: RunExecution
+    launcher: BatchLauncher
+    sent: list[str]
+    ended: list[str]
+
+    def submit(self, *ids: str, flow: str = "shop_v1") -> None:
+        requests = [SubmitRequest(each, flow, {}) for each in ids]
+        submit_many(self.ledger, requests, max_params_bytes=1000)
+
+    def dispatch(self) -> DispatchedBatch:
+        """The one batch of what is due, its run launched."""
+        limits = dispatch_limits(self.settings)
+        [batch] = self.ledger.dispatcher.dispatch(limits, name_runs=True)
+        self.launcher.launch(batch)
+        assert self.sent[-1] == batch.run_id
+        return batch
+
+    def deliver(self, run_id: str | None) -> dg.DagsterRun:
+        """The run as it is after its delivery."""
+        assert run_id
+        self.execution.execute(run_id)
+        return self.run(run_id)
+
+    def run(self, run_id: str | None) -> dg.DagsterRun:
+        assert run_id
+        run = self.instance.get_run_by_id(run_id)
+        assert run
+        return run
+
+    def status(self, transaction_id: str) -> TransactionStatus:
+        return self.ledger.transactions.get(transaction_id).status
+
+    def person_launches(self, job: str, config: Any, **fields: Any) -> str:
+        """The id of a run that a person made, not begun yet."""
+        return self.instance.create_run_for_job(
+            self.jobs.get(job), run_config=config, **fields
+        ).run_id
+
+    def expire(self, batch: DispatchedBatch) -> None:
+        """Let the time run out in which a run may take the batch."""
+        with self.ledger.database.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE batch SET lease_expires_at = '2000-01-01'")
+        assert self.ledger.batches.expire() == [batch.id]
+
+
+@pytest.fixture(scope="module")
+def participant() -> Iterator[Participant]:
+    with Participant().running() as running:
+        yield running
+
+
+@pytest.fixture
+def bench(
+    tmp_path: Path, participant: Participant, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bench]:
+    monkeypatch.setenv("DIST_TASK_HOME", str(tmp_path))
+    monkeypatch.setenv("DIST_TASK_CONFIG", "")
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    settings = Settings.from_environment()
+    migrate_ledger(settings)
+    ledger = open_ledger(settings)
+    sent: list[str] = []
+    ended: list[str] = []
+    monkeypatch.setattr(
+        "dist_task_pipelines.orchestration.run_launcher.send_run",
+        lambda _, run_id: sent.append(run_id),
+    )
+    with keeping_open(), dagster_instance(settings) as instance:
+        create(ledger, participant.url)
+        jobs = Jobs(ledger)
+        execution = RunExecution(
+            instance, ledger, jobs, worker="w", lease=30, at_end=lambda: ended.append("")
+        )
+        launcher = BatchLauncher(instance, ledger, jobs.get)
+        yield Bench(settings, instance, ledger, jobs, execution, launcher, sent, ended)
+    ledger.close()
+
+
+def create(ledger: Ledger, url: str) -> None:
+    tasks = [
+        {
+            "id": each,
+            "task_name": "http_request",
+            "config": {"url": f"{url}/{each}"},
+            "depends_on": after,
+        }
+        for each, after in (("deduct", []), ("ship", ["deduct"]))
+    ]
+    definition = {"name": "shop", "tasks": tasks, "task_definitions": {"http_request": HTTP}}
+    ledger.flows.create(name="shop", definition=definition)
+
+
+def batch_config(batch: DispatchedBatch) -> JsonObject:
+    return {"resources": {"batch": {"config": {"batch_id": batch.id}}}}
+
+
+def test_a_dispatched_run_is_as_the_ui_would_create_it(bench: Bench) -> None:
+    bench.submit("first")
+    batch = bench.dispatch()
+    run = bench.run(batch.run_id)
+    job = definitions.defs().get_repository_def().get_job("shop_v1")
+    by_ui = bench.instance.create_run_for_job(job, run_config=batch_config(batch))
+    assert run.job_snapshot_id == by_ui.job_snapshot_id
+    assert run.execution_plan_snapshot_id == by_ui.execution_plan_snapshot_id
+    assert run.run_config == batch_config(batch)
+    assert run.remote_job_origin
+    assert run.job_code_origin
+    assert run.tags == {
+        "dagster/code_location": "dist_task_pipelines",
+        "dist_task/batch_id": str(batch.id),
+        "dist_task/batch_size": "1",
+        "dist_task/flow": "shop",
+        "dist_task/flow_version": "1",
+        "dist_task/transaction_id": "first",
+    }
+
+
+def test_its_delivery_executes_it(bench: Bench, participant: Participant) -> None:
+    bench.submit("one", "two")
+    batch = bench.dispatch()
+    run = bench.deliver(batch.run_id)
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    assert bench.status("one") is bench.status("two") is TransactionStatus.SUCCESS
+    assert bench.ledger.transactions.get("one").run_id == run.run_id
+    assert participant.calls["one:ship"] == 1
+    assert len(bench.ended) == 1
+
+
+def test_a_repeated_delivery_does_nothing(bench: Bench, participant: Participant) -> None:
+    bench.submit("again")
+    batch = bench.dispatch()
+    assert batch.run_id
+    bench.deliver(batch.run_id)
+    before = bench.instance.all_logs(batch.run_id)
+    bench.deliver(batch.run_id)
+    assert bench.instance.all_logs(batch.run_id) == before
+    assert participant.calls["again:ship"] == 1
+
+
+def test_a_repeated_delivery_of_a_run_at_work_does_nothing(
+    bench: Bench, participant: Participant
+) -> None:
+    participant.hold("slow:deduct")
+    bench.submit("slow")
+    batch = bench.dispatch()
+    at_work = threading.Thread(target=bench.deliver, args=[batch.run_id])
+    at_work.start()
+    participant.wait_for_call("slow:deduct")
+    assert bench.deliver(batch.run_id).status is dg.DagsterRunStatus.STARTED
+    participant.release("slow:deduct")
+    at_work.join()
+    assert bench.run(batch.run_id).status is dg.DagsterRunStatus.SUCCESS
+    assert participant.calls["slow:deduct"] == 1
+
+
+def test_a_repeated_delivery_before_the_run_started_does_nothing(bench: Bench) -> None:
+    bench.submit("early")
+    batch = bench.dispatch()
+    assert batch.run_id
+    bench.ledger.batches.acquire(batch.id, run_id=batch.run_id, worker="w2", lease=30)
+    assert bench.deliver(batch.run_id).status is dg.DagsterRunStatus.STARTING
+
+
+def test_launching_twice_makes_one_run_and_two_messages(bench: Bench) -> None:
+    bench.submit("twice")
+    batch = bench.dispatch()
+    bench.launcher.launch(batch)
+    assert bench.sent == [batch.run_id] * 2
+    assert bench.instance.get_runs_count() == 1
+
+
+def test_the_late_run_of_a_superseded_batch_does_nothing_and_ends(
+    bench: Bench, participant: Participant
+) -> None:
+    bench.submit("late")
+    batch = bench.dispatch()
+    bench.expire(batch)
+    assert bench.deliver(batch.run_id).status is dg.DagsterRunStatus.FAILURE
+    assert bench.status("late") is TransactionStatus.PENDING
+    assert participant.calls["late:deduct"] == 0
+    assert bench.deliver(bench.dispatch().run_id).status is dg.DagsterRunStatus.SUCCESS
+
+
+def test_a_retry_of_one_is_a_re_execution_of_its_run(
+    bench: Bench, participant: Participant
+) -> None:
+    participant.fail("once:deduct", 422, 422)
+    bench.submit("once")
+    runs = [bench.deliver(bench.dispatch().run_id)]
+    for _ in range(2):
+        bench.ledger.operators.retry_transaction("once", actor="ann")
+        runs.append(bench.deliver(bench.dispatch().run_id))
+    first, second, third = runs
+    assert (second.parent_run_id, second.root_run_id) == (first.run_id, first.run_id)
+    assert (third.parent_run_id, third.root_run_id) == (second.run_id, first.run_id)
+    assert third.tags["dagster/parent_run_id"] == second.run_id
+    assert third.tags["dagster/root_run_id"] == first.run_id
+    assert bench.status("once") is TransactionStatus.SUCCESS
+
+
+def test_the_late_run_of_a_superseded_retry_is_no_persons_act(
+    bench: Bench, participant: Participant
+) -> None:
+    participant.fail("kept:deduct", 422)
+    bench.submit("kept")
+    bench.deliver(bench.dispatch().run_id)
+    bench.ledger.operators.retry_transaction("kept", actor="ann")
+    retry = bench.dispatch()
+    bench.expire(retry)
+    assert bench.deliver(retry.run_id).status is dg.DagsterRunStatus.FAILURE
+    assert participant.calls["kept:deduct"] == 1
+    actions = [row.action for row in bench.ledger.audit.page("transaction:kept")]
+    assert "re_execute" not in actions
+
+
+def test_a_run_that_was_cancelled_before_it_began_is_left_to_a_person(
+    bench: Bench, participant: Participant
+) -> None:
+    bench.submit("unwanted")
+    batch = bench.dispatch()
+    bench.instance.report_run_canceled(bench.run(batch.run_id))
+    bench.deliver(batch.run_id)
+    record = bench.ledger.transactions.get("unwanted")
+    assert (record.status, record.next_due_at) == (TransactionStatus.FAILED, None)
+    assert not bench.ledger.dispatcher.is_anything_due()
+    assert participant.calls["unwanted:deduct"] == 0
+
+
+def test_so_it_is_when_its_message_was_lost(bench: Bench) -> None:
+    bench.submit("unwanted")
+    batch = bench.dispatch()
+    bench.instance.report_run_canceled(bench.run(batch.run_id))
+    bench.launcher.launch(batch)
+    assert bench.status("unwanted") is TransactionStatus.FAILED
+    assert len(bench.sent) == 1
+
+
+def test_a_re_executed_run_is_executed_once(bench: Bench, participant: Participant) -> None:
+    participant.fail("person:deduct", 422)
+    bench.submit("person")
+    batch = bench.dispatch()
+    failed = bench.deliver(batch.run_id)
+    parent = {"parent_run_id": failed.run_id, "root_run_id": failed.run_id}
+    run_id = bench.person_launches("shop_v1", batch_config(batch), **parent)
+    assert bench.deliver(run_id).status is dg.DagsterRunStatus.SUCCESS
+    bench.deliver(run_id)
+    assert participant.calls["person:deduct"] == 2
+    assert not bench.ledger.workers.executes(run_id)
+
+
+def test_a_run_of_intervene_is_executed_once_even_if_delivered_twice_at_once(
+    bench: Bench, participant: Participant
+) -> None:
+    participant.fail("mend:deduct", 422)
+    bench.submit("mend")
+    bench.deliver(bench.dispatch().run_id)
+    config = {"ops": {"carry_out": {"config": {"action": "retry", "transaction_id": "mend"}}}}
+    run_id = bench.person_launches("intervene", config)
+    deliveries = [threading.Thread(target=bench.deliver, args=[run_id]) for _ in range(4)]
+    for each in deliveries:
+        each.start()
+    for each in deliveries:
+        each.join()
+    assert bench.run(run_id).status is dg.DagsterRunStatus.SUCCESS
+    assert len(bench.ledger.audit.page("transaction:mend")) == 1
+
+
+def test_a_run_whose_job_is_not_there_fails(bench: Bench) -> None:
+    bench.submit("gone")
+    batch = bench.dispatch()
+    bench.jobs.get = lambda name: Jobs(bench.ledger).get("nothing")  # type: ignore[method-assign]
+    assert bench.deliver(batch.run_id).status is dg.DagsterRunStatus.FAILURE
+    assert bench.ledger.transactions.get("gone").lease_losses == 1, "its batch ended"
+
+
+def test_a_flow_that_came_later_has_a_job_too(bench: Bench, participant: Participant) -> None:
+    task = {"id": "a", "task_name": "http_request", "config": {"url": f"{participant.url}/a"}}
+    definition = {"name": "later", "tasks": [task], "task_definitions": {"http_request": HTTP}}
+    bench.ledger.flows.create(name="later", definition=definition)
+    bench.submit("new", flow="later_v1")
+    assert bench.deliver(bench.dispatch().run_id).status is dg.DagsterRunStatus.SUCCESS
+
+
+def test_a_lost_run_of_dagsters_is_launched_anew(bench: Bench) -> None:
+    """Losing Dagster's storage loses history, never a transaction."""
+    bench.submit("kept")
+    batch = bench.dispatch()
+    assert batch.run_id
+    bench.instance.delete_run(batch.run_id)
+    bench.launcher.launch(batch)
+    assert bench.deliver(batch.run_id).status is dg.DagsterRunStatus.SUCCESS
+
+
+def left(bench: Bench) -> list[DispatchedBatch]:
+    limits = dispatch_limits(bench.settings)
+    return left_undone(bench.ledger, limits, TransactionStatus.PENDING, ["shop_v1"])
+
+
+def age(bench: Bench, table: str, column: str) -> None:
+    with bench.ledger.database.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {table} SET {column} = '2000-01-01'")
+
+
+def test_a_sensor_does_what_the_dispatch_threads_left_undone(bench: Bench) -> None:
+    bench.submit("fresh")
+    assert left(bench) == [], "theirs"
+    age(bench, "task_group_instance", "next_due_at")
+    [batch] = left(bench)
+    said = take_up(bench.launcher, [batch])
+    assert f"batches {batch.id}" in (said.skip_message or "")
+    assert bench.deliver(batch.run_id).status is dg.DagsterRunStatus.SUCCESS
+
+
+def test_a_batch_whose_message_was_lost_is_launched_again_once_a_worker_is_there(
+    bench: Bench,
+) -> None:
+    bench.submit("waits")
+    batch = bench.dispatch()
+    assert left(bench) == [], "its message is on its way"
+    age(bench, "batch", "dispatched_at")
+    assert left(bench) == [], "nobody reads messages"
+    bench.ledger.workers.join("w", host="h", pid=1)
+    [again] = left(bench)
+    assert again.run_id == batch.run_id
+    take_up(bench.launcher, [again])
+    assert bench.sent == [batch.run_id] * 2
