@@ -238,6 +238,13 @@ class RocketMQSettings(Section):
         "dist_task", pattern=_MQ_NAME, description="the group that takes requests"
     )
 
+    @field_validator("request_topic")
+    @classmethod
+    def _received_by_one_driver(cls, topic: str | None, info: ValidationInfo) -> str | None:
+        if topic is not None and info.data.get("driver") == "rocketmq4":
+            raise ValueError("needs the driver rocketmq5; rocketmq4 only sends")
+        return topic
+
     @property
     def broker(self) -> RocketMQ:
         """As executors take it."""

@@ -446,6 +446,17 @@ def test_participants(home: Path, write: Write) -> None:
     assert participants.max_response_bytes == 1000
 
 
+def test_requests_are_taken_by_the_driver_that_can_receive(home: Path, write: Write) -> None:
+    text = '[rocketmq]\nendpoints = "a:1"\nrequest_topic = "requests"\n'
+    rocketmq = Settings.load(write(text), home).rocketmq
+    assert rocketmq
+    assert (rocketmq.request_topic, rocketmq.consumer_group) == ("requests", "dist_task")
+    config = write(text + 'driver = "rocketmq4"')
+    assert faults(config, home) == {
+        f"{config}: rocketmq.request_topic": "needs the driver rocketmq5; rocketmq4 only sends"
+    }
+
+
 def test_participants_without_rocketmq(home: Path) -> None:
     assert Settings.load(None, home).participants("u").rocketmq is None
 
