@@ -4,6 +4,7 @@ A pytest plugin, for the browser tests share it.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
 
 import pytest
 
@@ -31,17 +32,20 @@ def platform(
 ) -> Iterator[Platform]:
     """A platform that knows from its start what every test module has of these:
 
-    `FLOWS` by name, `CONFIG` for the configuration file, `ENVIRONMENT` for its processes.
+    `FLOWS` by name, `CONFIG` for the configuration file, `ENVIRONMENT` for its processes, and
+    `BESIDE`, which makes a context that it runs in.
     """
     home = tmp_path_factory.mktemp("platform")
     migrate_ledger(Settings.load(None, home))
-    config, environment = MANY_RUNS, dict[str, str]()
+    config, environment, beside = MANY_RUNS, dict[str, str](), ExitStack()
     for module in {item.getparent(pytest.Module) for item in request.session.items}:
         tests = module and module.obj
         register(home, getattr(tests, "FLOWS", {}), participant.url)
         config += getattr(tests, "CONFIG", "")
         environment |= getattr(tests, "ENVIRONMENT", {})
-    with pytest.MonkeyPatch.context() as patched:  # for those who read the file in this process
+        beside.enter_context(getattr(tests, "BESIDE", nullcontext)())
+    # The environment is patched for those, too, who read the file in this process.
+    with beside, pytest.MonkeyPatch.context() as patched:
         for name, value in environment.items():
             patched.setenv(name, value)
         with running_platform(home, config=config) as running:

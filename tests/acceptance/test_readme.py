@@ -47,17 +47,16 @@ def console() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the reader is, with the README's files, its participant and its broker."""
+    """Where the reader is, with the README's files and its participant."""
     folder = tmp_path_factory.mktemp("reader")
     for name, text in (("greet.json", block("json", '"greet"')), ("greeter.py", GREETER)):
         (folder / name).write_text(here(text, platform))
-    broker = ["-m", "examples.rocketmq_stand_in", "--port", str(BROKER_PORT), "--topic", TOPIC]
-    with served([str(folder / "greeter.py")], GREETER_PORT), served(broker, BROKER_PORT):
+    with served(GREETER_PORT, str(folder / "greeter.py")):
         execute(platform, folder, "dist-task flow apply greet.json")
         yield folder
 
 
-def served(arguments: list[str], port: int) -> AbstractContextManager[object]:
+def served(port: int, *arguments: str) -> AbstractContextManager[object]:
     """A Python program that serves on the port."""
 
     def why_not() -> str | None:
@@ -65,6 +64,15 @@ def served(arguments: list[str], port: int) -> AbstractContextManager[object]:
 
     environment = {"PYTHONPATH": str(ROOT)}
     return running([sys.executable, *arguments], NOWHERE, why_not, environment=environment)
+
+
+def broker() -> AbstractContextManager[object]:
+    """A broker at the place that the configuration names."""
+    options = ("--port", str(BROKER_PORT), "--topic", TOPIC)
+    return served(BROKER_PORT, "-m", "examples.rocketmq_stand_in", *options)
+
+
+BESIDE = broker
 
 
 def here(text: str, platform: Platform) -> str:
