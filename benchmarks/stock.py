@@ -16,7 +16,7 @@ from benchmarks.machine import free_port
 from benchmarks.platform import JOBS, until
 from benchmarks.services import ROOT, new_database
 
-PATIENCE = 120.0  # seconds
+PATIENCE = 300.0  # seconds
 POLL = 0.05
 _LAUNCH = """
 mutation { launchRun(executionParams: {selector: {
