@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 import definitions
 from dist_task_pipelines.assembly import dispatch_limits, migrate_ledger, open_ledger
@@ -26,6 +28,9 @@ from dist_task_pipelines.settings import Settings
 from tests.services.participant import Participant
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
+
+MOST_EVENTS = 11  # of a run of two tasks
+MOST_STATEMENTS = 100  # to Dagster's storage, for such a run
 
 HTTP: JsonObject = {"type": "http", "description": "", "config": {}, "input_fields": None}
 
@@ -164,6 +169,38 @@ def test_its_delivery_executes_it(bench: Bench, participant: Participant) -> Non
     assert bench.ledger.transactions.get("one").run_id == run.run_id
     assert participant.calls["one:ship"] == 1
     assert len(bench.ended) == 1
+
+
+def test_what_a_run_costs_dagster_does_not_grow_with_its_batch(bench: Bench) -> None:
+    """Counts, not times: what makes a batch cheap is that its run costs the same for any size."""
+    events, statements = {}, {}
+    for size in (1, 100):
+        bench.submit(*(f"{number}_of_{size}" for number in range(size)))
+        with sent_to_storage(bench) as sent:
+            run = bench.deliver(bench.dispatch().run_id)
+        assert run.is_success
+        events[size] = len(bench.instance.all_logs(run.run_id))
+        statements[size] = len(sent)
+    assert events[1] == events[100] <= MOST_EVENTS
+    assert statements[100] <= statements[1] + 5  # steps may take longer: another flush or look
+    assert statements[1] <= MOST_STATEMENTS
+
+
+@contextmanager
+def sent_to_storage(bench: Bench) -> Iterator[list[str]]:
+    """The statements that Dagster's storage is sent in the block."""
+    sent: list[str] = []
+    ledger = bench.ledger.database.engine.url.database
+
+    def note(connection: sa.Connection, _cursor: object, statement: str, *_: object) -> None:
+        if connection.engine.url.database != ledger:
+            sent.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
 def test_a_repeated_delivery_does_nothing(bench: Bench, participant: Participant) -> None:

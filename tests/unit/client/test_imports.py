@@ -7,6 +7,8 @@ import pytest
 
 HEAVY = ("aiohttp", "alembic", "celery", "dagster", "fastapi", "grpc", "sqlalchemy", "uvicorn")
 
+MOST_MODULES = 450  # of the standard library, requests and pydantic
+
 
 @pytest.mark.parametrize(
     "statement",
@@ -27,10 +29,19 @@ def test_the_transport_for_tests_comes_without_the_server() -> None:
     assert imported_by("\n".join(statements)) == []
 
 
+def test_the_client_brings_few_modules() -> None:
+    """A count, not a time: what a script pays before its first line."""
+    code = "import sys\nfrom dist_task_pipelines import Client\nprint(len(sys.modules))"
+    assert int(output_of(code)) <= MOST_MODULES
+
+
 def imported_by(statements: str) -> list[str]:
     """The heavy packages that a process has imported after these statements."""
     code = f"{statements}\nimport sys\nprint(*sorted({set(HEAVY)} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
-    )
-    return done.stdout.split()
+    return output_of(code).split()
+
+
+def output_of(code: str) -> str:
+    """What a process of its own prints."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
