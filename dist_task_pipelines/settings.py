@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -493,8 +493,10 @@ class Settings(BaseSettings):
     def _secrets(self) -> Iterator[str]:
         """The passwords and keys in the configuration that a participant may come to know."""
         urls = [database.url for database in self.databases.values()]
-        for url in (*urls, self.database.url, self.dagster.storage_url, self.http.proxy):
-            yield from _passwords(url) if url else ()
+        urls += [self.database.url, self.dagster.storage_url or "", self.http.proxy or ""]
+        for url in filter(None, urls):
+            yield from _passwords(url)
+        yield unquote(urlsplit(self.workers.broker or "").password or "")
         tables = [service.metadata for service in self.services.values()]
         for table in (*tables, *(each.model_dump() for each in self.executors.values())):
             yield from _credentials(table)

@@ -595,6 +595,7 @@ def test_what_participants_must_not_repeat(home: Path, write: Write) -> None:
         """
         database.url = "mysql+pymysql://u:of%20the%20ledger@h/db"
         http.proxy = "http://u:of-the-proxy@h:1"
+        workers.broker = "redis://:of%20the%20workers@h:1/0"
         [databases.a]
         url = "mysql+pymysql://u:of-a-database@h/db"
         [databases.same_as_user]
@@ -621,6 +622,7 @@ def test_what_participants_must_not_repeat(home: Path, write: Write) -> None:
     )
     assert Settings.load(config, home).participants("").secrets == {
         "of the ledger",
+        "of the workers",
         "of-the-proxy",
         "of-a-database",
         "in-the-query",
