@@ -4,11 +4,24 @@ Blocking: every method is called on a thread. Knows SQLAlchemy, not tasks.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, event, inspect, make_url
+from sqlalchemy import (
+    JSON,
+    URL,
+    Connection,
+    Engine,
+    MetaData,
+    Table,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError, NoSuchTableError
 from sqlalchemy.pool import QueuePool
 
@@ -22,7 +35,22 @@ CONNECTIONS = 8  # of one process to one database, and threads for it
 
 _WRITES = {"dist_task_writes": True}  # an execution option: this transaction will write
 _NAMES_SHOWN = 50
-_PYMYSQL_SECONDS = {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60}
+# So that no thread waits for a server for ever.
+_TIMEOUTS: Mapping[str, Mapping[str, object]] = {
+    "pymysql": {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60},
+    "psycopg": {"connect_timeout": 10, "options": "-c statement_timeout=60s"},
+}
+
+_RANGES = ("int4", "int8", "num", "ts", "tstz", "date")
+_AS_TEXT = (
+    *("interval", "inet", "cidr"),
+    *(f"{name}{kind}" for name in _RANGES for kind in ("range", "multirange")),
+)
+_MARIADB_JSON = text(
+    "SELECT constraint_name FROM information_schema.check_constraints "
+    "WHERE constraint_schema = DATABASE() AND table_name = :table AND level = 'Column' "
+    "AND check_clause LIKE 'json_valid(%'"
+)
 
 Change = Callable[[Connection], JsonObject]
 
@@ -32,11 +60,12 @@ class Database:
 
     Raises:
         sqlalchemy.exc.ArgumentError: the URL is none.
-        ImportError: its driver is not installed.
+        Refused: its driver is not installed.
     """
 
     def __init__(self, url: str, ledger_uuid: str) -> None:
         self.engine = _engine(url)
+        self._has_schemas = self.engine.dialect.name == "postgresql"
         self._ledger_uuid = ledger_uuid
         self._tables: dict[str, Table] = {}
         self._has_barrier = False
@@ -129,21 +158,27 @@ class Database:
         return passed.output
 
     def _reflected(self, name: str) -> Table:
+        schema, _, plain = name.rpartition(".") if self._has_schemas else ("", "", name)
+        keep_exact = partial(_keep_exact, self.engine.dialect.name, self._json_columns(name))
         try:
             return Table(
-                name,
-                MetaData(),
+                plain,
+                MetaData(schema=schema or None),
                 autoload_with=self.engine,
                 resolve_fks=False,
-                listeners=[("column_reflect", self._keep_exact)],
+                listeners=[("column_reflect", keep_exact)],
             )
         except NoSuchTableError:
             raise Refused(
                 "UnknownTable", f"there is no table {name!r}; there are {self._table_names()}"
             ) from None
 
-    def _keep_exact(self, inspector: Any, table: Any, column: Any) -> None:
-        column["type"] = exact_type(column["type"], self.engine.dialect.name)
+    def _json_columns(self, table: str) -> frozenset[str]:
+        """The columns that are JSON without being reflected so: MariaDB's are checked texts."""
+        with self.engine.connect() as connection:  # it is known once there is a connection
+            if not getattr(connection.dialect, "is_mariadb", False):
+                return frozenset()
+            return frozenset(connection.scalars(_MARIADB_JSON, {"table": table}))
 
     def _table_names(self) -> str:
         with suppress(DBAPIError):
@@ -151,26 +186,39 @@ class Database:
         return "no others to be seen"
 
 
+def _keep_exact(
+    dialect: str, json: frozenset[str], inspector: object, table: object, column: dict[str, Any]
+) -> None:
+    column["type"] = JSON() if column["name"] in json else exact_type(column["type"], dialect)
+
+
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
-    arguments: dict[str, Any] = {}
-    if parsed.get_driver_name() == "pymysql":
-        arguments = {k: v for k, v in _PYMYSQL_SECONDS.items() if k not in parsed.query}
-    engine = create_engine(
-        parsed,
-        connect_args=arguments,
-        json_deserializer=loads,
-        json_serializer=dumps,
-        max_overflow=0,
-        pool_pre_ping=True,
-        pool_size=CONNECTIONS,
-        poolclass=QueuePool,
-    )
-    if engine.dialect.name == "sqlite":
-        _begin_explicitly(engine)
-    elif engine.dialect.name in ("mysql", "mariadb"):
-        _be_strict(engine)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    timeouts = _TIMEOUTS.get(parsed.get_driver_name(), {})
+    try:
+        engine = create_engine(
+            parsed,
+            connect_args={k: v for k, v in timeouts.items() if k not in parsed.query},
+            json_deserializer=loads,
+            json_serializer=dumps,
+            max_overflow=0,
+            pool_pre_ping=True,
+            pool_size=CONNECTIONS,
+            poolclass=QueuePool,
+        )
+    except ImportError as error:
+        raise Refused("InvalidConfig", _how_to_install(parsed, error)) from None
+    if prepare := _PREPARE.get(engine.dialect.name):
+        prepare(engine)
     return engine
+
+
+def _how_to_install(url: URL, error: ImportError) -> str:
+    if url.get_driver_name() == "psycopg":
+        return f"{error}: pip install 'dist-task-pipelines[postgresql]'"
+    return f"the driver of {url.drivername} is not installed: {error}"
 
 
 def _begin_explicitly(engine: Engine) -> None:
@@ -199,6 +247,28 @@ def _be_strict(engine: Engine) -> None:
             cursor.execute(
                 "SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',STRICT_ALL_TABLES')"
             )
+
+
+def _read_as_text(engine: Engine) -> None:
+    """PostgreSQL: what psycopg would make something of that JSON has nothing for, or less.
+
+    An interval of a month, say, would become 30 days.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _set_loaders(connection: Any, record: object) -> None:
+        from psycopg.types.string import TextLoader  # noqa: PLC0415
+
+        for name in _AS_TEXT:
+            connection.adapters.register_loader(name, TextLoader)
+
+
+_PREPARE: Mapping[str, Callable[[Engine], None]] = {
+    "sqlite": _begin_explicitly,
+    "mysql": _be_strict,
+    "mariadb": _be_strict,
+    "postgresql": _read_as_text,
+}
 
 
 def _listed(names: Iterable[str]) -> str:

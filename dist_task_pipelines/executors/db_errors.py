@@ -1,12 +1,13 @@
 """What a database error means: worth repeating or final, and whether the change took effect.
 
-Knows SQLAlchemy's errors and the codes of MySQL, MariaDB and SQLite; a database it does
-not know is judged by SQLAlchemy's classes alone.
+Knows SQLAlchemy's errors and the codes of MySQL, MariaDB, PostgreSQL and SQLite; a database
+it does not know is judged by SQLAlchemy's classes alone.
 """
 
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import exc
 
@@ -124,6 +125,23 @@ PASSING_SQLITE = frozenset(
     }
 )
 
+# PostgreSQL: SQLSTATEs that pass, whole classes by their two letters.
+PASSING_POSTGRESQL = frozenset(
+    {
+        "08",  # connection
+        "25006",  # read-only transaction: a failover is under way
+        "40",  # rolled back: deadlock, serialization failure
+        "53",  # no memory, disk full, too many connections
+        "55006",  # object in use
+        "55P03",  # lock not available in time
+        "57014",  # statement took too long, or was cancelled
+        "57P",  # server shutdown or start, idle too long
+        "58",  # input or output error of the system
+    }
+)
+# Why a connection was refused for good; psycopg has no SQLSTATE for these.
+_NO_LOGIN = ("authentication failed", "no pg_hba.conf entry", "does not exist", "permission denied")
+
 
 def verdict_of(error: BaseException) -> Verdict | None:
     """What the error means, None when no one foresaw it."""
@@ -172,13 +190,26 @@ def _passes(error: BaseException) -> bool:
     origin = getattr(error, "orig", None)
     if isinstance(origin, sqlite3.Error):
         return getattr(origin, "sqlite_errorcode", 0) & 0xFF in PASSING_SQLITE
-    number = origin.args[0] if origin is not None and origin.args else None
-    return number in PASSING_MYSQL or number in _MYSQL_CLIENT
+    number = _mysql_number(origin)
+    if number is not None:
+        return number in PASSING_MYSQL or number in _MYSQL_CLIENT
+    return type(origin).__module__.startswith("psycopg") and _passes_postgresql(origin)
+
+
+def _passes_postgresql(origin: Any) -> bool:
+    if origin.sqlstate is None:  # there is no connection
+        return not any(text in str(origin) for text in _NO_LOGIN)
+    return any(origin.sqlstate.startswith(passing) for passing in PASSING_POSTGRESQL)
 
 
 def _code(error: BaseException) -> str:
     origin = getattr(error, "orig", None)
     if isinstance(origin, sqlite3.Error):
         return str(getattr(origin, "sqlite_errorname", ""))
-    number = origin.args[0] if origin is not None and origin.args else ""
-    return str(number) if isinstance(number, int) else ""
+    number = _mysql_number(origin)
+    return str(getattr(origin, "sqlstate", None) or "" if number is None else number)
+
+
+def _mysql_number(origin: BaseException | None) -> int | None:
+    number = origin.args[0] if origin is not None and origin.args else None
+    return number if isinstance(number, int) else None

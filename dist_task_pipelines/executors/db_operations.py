@@ -5,6 +5,7 @@ rolled back when it raises.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from sqlalchemy import (
@@ -98,13 +99,15 @@ def _upsert(config: DbConfig, table: Table) -> Work:
 def _update_or_insert(connection: Connection, changed: Update, added: Insert) -> tuple[int, bool]:
     """How many rows were found, and whether one was inserted instead.
 
-    MySQL and SQLite undo only the statement that failed; a savepoint would hide a deadlock,
-    which undoes it too.
+    MySQL and SQLite undo only the statement that failed; there a savepoint would hide a
+    deadlock, which undoes it too. PostgreSQL needs one to go on.
     """
     if count := connection.execute(changed).rowcount:
         return count, False
+    spoils_all = connection.dialect.name == "postgresql"
     try:
-        connection.execute(added)
+        with connection.begin_nested() if spoils_all else nullcontext():
+            connection.execute(added)
     except IntegrityError:  # somebody inserted it just now, or another constraint forbids it
         if count := connection.execute(changed).rowcount:
             return count, False

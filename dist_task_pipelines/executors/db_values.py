@@ -6,6 +6,7 @@ Pure; the column's type, as reflected, decides.
 import base64
 import binascii
 import math
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
@@ -13,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from sqlalchemy import Dialect, null, types
+from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.schema import Column
 
 from dist_task_pipelines.domain.json import JsonValue
@@ -48,6 +50,16 @@ class ExactDecimal(types.TypeDecorator[Decimal]):
         return None if value is None else Decimal(str(value))
 
 
+class ExactTime(mysql.TIME):
+    """A TIME column of MySQL, which may be negative and longer than a day.
+
+    SQLAlchemy would make a time of day of it.
+    """
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """What the driver returned, a timedelta, as it is."""
+
+
 def exact_type(kind: types.TypeEngine[Any], dialect: str) -> types.TypeEngine[Any]:
     """The reflected type, or one that loses nothing where it would."""
     if isinstance(kind, types.Float):
@@ -55,6 +67,10 @@ def exact_type(kind: types.TypeEngine[Any], dialect: str) -> types.TypeEngine[An
         return kind
     if dialect == "sqlite" and isinstance(kind, types.Numeric):
         return ExactDecimal()
+    if isinstance(kind, mysql.TIME):
+        return ExactTime(fsp=kind.fsp)
+    if isinstance(kind, postgresql.ranges.AbstractRange):
+        return types.NullType()  # they are texts here
     return kind
 
 
@@ -87,8 +103,10 @@ def to_json(column: str, value: Any) -> JsonValue:
     Raises:
         BadValue: nothing in JSON is like it.
     """
-    if value is None or isinstance(value, str | bool | int | dict | list):
+    if value is None or isinstance(value, str | bool | int | dict):
         return value
+    if isinstance(value, list):
+        return [to_json(column, item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else str(Decimal(value))
     for kind, convert in _FROM_DATABASE.items():
@@ -159,19 +177,50 @@ def _date(value: JsonValue) -> date:
 
 
 def _datetime(value: JsonValue) -> datetime:
-    moment = _zoned(value)
+    moment = _moment(value)
     _refuse_zone(moment)
     return moment
 
 
-def _zoned(value: JsonValue) -> datetime:
+def _moment(value: JsonValue) -> datetime:
     return datetime.fromisoformat(_text(value))
+
+
+def _zoned(value: JsonValue) -> datetime:
+    moment = _moment(value)
+    _need_zone(moment)
+    return moment
 
 
 def _time(value: JsonValue) -> time:
     moment = time.fromisoformat(_text(value))
     _refuse_zone(moment)
     return moment
+
+
+def _zoned_time(value: JsonValue) -> time:
+    moment = time.fromisoformat(_text(value))
+    _need_zone(moment)
+    return moment
+
+
+def _span(value: JsonValue) -> timedelta:
+    """What `_clock` made a text of."""
+    found = _CLOCK.fullmatch(_text(value))
+    if not found:
+        raise ValueError
+    span = timedelta(
+        hours=int(found["hours"]),
+        minutes=int(found["minutes"]),
+        seconds=int(found["seconds"] or 0),
+        microseconds=int((found["fraction"] or "").ljust(6, "0")),
+    )
+    return -span if found["sign"] else span
+
+
+def _need_zone(moment: datetime | time) -> None:
+    if moment.tzinfo is None:
+        raise ValueError("without a time zone it could be any of several")
 
 
 def _refuse_zone(moment: datetime | time) -> None:
@@ -183,12 +232,21 @@ def _refuse_rounding(kind: types.TypeEngine[Any], value: object) -> None:
     """Refuse what the database would round without a word: MySQL does, with both."""
     if isinstance(value, Decimal):
         places, kept = _places(value), getattr(kind, "scale", None)
-    elif isinstance(value, datetime | time) and hasattr(kind, "fsp"):
-        places, kept = _places(Decimal(value.microsecond).scaleb(-6)), kind.fsp or 0
+    elif isinstance(value, datetime | time):
+        places, kept = _places(Decimal(value.microsecond).scaleb(-6)), _places_of_seconds(kind)
+    elif isinstance(value, timedelta):
+        places, kept = _places(Decimal(value.microseconds).scaleb(-6)), _places_of_seconds(kind)
     else:
         return
     if kept is not None and places > kept:
         raise ValueError(f"it would be rounded to {kept} decimal places")
+
+
+def _places_of_seconds(kind: types.TypeEngine[Any]) -> int | None:
+    """How many the column keeps, None when all."""
+    if hasattr(kind, "fsp"):  # MySQL
+        return kind.fsp or 0
+    return getattr(kind, "precision", None)  # PostgreSQL
 
 
 def _places(number: Decimal) -> int:
@@ -223,6 +281,11 @@ def _clock(value: timedelta) -> str:
     return f"{sign}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{fraction}"
 
 
+_CLOCK = re.compile(
+    r"(?P<sign>-?)(?P<hours>[0-9]{1,3}):(?P<minutes>[0-5][0-9])"
+    r"(:(?P<seconds>[0-5][0-9])(\.(?P<fraction>[0-9]{1,6}))?)?"
+)
+
 _Rule = tuple[str, Callable[[JsonValue], Any]]
 
 # By the Python type of the column's values.
@@ -242,6 +305,17 @@ _SQLITE_DECIMAL: _Rule = ("a decimal number of at most 15 digits", _short_decima
 _OTHER: _Rule = ("a text, a number or a boolean", _scalar)
 _JSON: _Rule = ("any JSON value", _any)
 _ZONED: _Rule = ("a time like 2026-01-31T12:00:00+00:00", _zoned)
+_ZONED_TIME: _Rule = ("a time of day like 12:00:00+00:00", _zoned_time)
+_SPAN: _Rule = ("a time like 12:00:00", _span)
+
+# By the column's type, where its Python type does not tell; some only where it has a time zone.
+_SPECIAL: tuple[tuple[type[types.TypeEngine[Any]], bool, _Rule], ...] = (
+    (ExactDecimal, False, _SQLITE_DECIMAL),
+    (types.JSON, False, _JSON),
+    (types.DateTime, True, _ZONED),
+    (types.Time, True, _ZONED_TIME),
+    (mysql.TIME, False, _SPAN),
+)
 
 _FROM_DATABASE: Mapping[type, Callable[[Any], JsonValue]] = {
     Decimal: str,
@@ -257,13 +331,33 @@ _FROM_DATABASE: Mapping[type, Callable[[Any], JsonValue]] = {
 
 
 def _rule_of(kind: types.TypeEngine[Any]) -> _Rule:
-    if isinstance(kind, ExactDecimal):
-        return _SQLITE_DECIMAL
-    if isinstance(kind, types.JSON):
-        return _JSON
-    if isinstance(kind, types.DateTime) and kind.timezone:
-        return _ZONED
+    if isinstance(kind, types.ARRAY):
+        return _array_rule(kind.item_type)
+    zoned = bool(getattr(kind, "timezone", False))
+    for special, needs_zone, rule in _SPECIAL:
+        if isinstance(kind, special) and (zoned or not needs_zone):
+            return rule
     return _TO_DATABASE.get(kind.python_type, _OTHER)
+
+
+def _array_rule(kind: types.TypeEngine[Any]) -> _Rule:
+    wanted, convert = _rule_of(kind)
+
+    def convert_all(value: JsonValue) -> list[Any]:
+        if not isinstance(value, list):
+            raise ValueError
+        return [_item(item) for item in value]
+
+    def _item(item: JsonValue) -> Any:
+        if item is None:
+            return None
+        if isinstance(item, list):  # an array of several dimensions
+            return convert_all(item)
+        converted = convert(item)
+        _refuse_rounding(kind, converted)
+        return converted
+
+    return f"a list, each {wanted}", convert_all
 
 
 def _described(value: JsonValue) -> str:

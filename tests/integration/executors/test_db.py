@@ -1,9 +1,13 @@
 """`db` tasks against real databases: each change exactly once, whatever happens around it."""
 
 import asyncio
+import json
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from dist_task_pipelines.domain.outcome import Outcome
@@ -42,13 +47,14 @@ from dist_task_pipelines.executors.database import Database
 from dist_task_pipelines.executors.db import DbExecutor
 from tests.integration.executors.conftest import KEY, Calls
 
+ROOT = Path(__file__).parents[3]
 METADATA = MetaData()
 STOCK = Table(
     "stock",
     METADATA,
     Column("id", Integer, primary_key=True),
     Column("sku", String(40), unique=True),
-    Column("held", Integer, CheckConstraint("held >= 0", name="not_negative")),
+    Column("held", Integer),
     Column("price", Numeric(20, 2)),
     Column("ratio", Double),
     Column("fragile", Boolean),
@@ -56,6 +62,7 @@ STOCK = Table(
     Column("since", Date),
     Column("picture", LargeBinary),
     Column("extra", JSON),
+    CheckConstraint("held >= 0", name="not_negative"),
 )
 NOTES = Table("notes", METADATA, Column("line", String(100)))  # takes equal rows, has no key
 
@@ -63,11 +70,11 @@ BASE = {"database": "warehouse", "table": "stock"}
 Open = Callable[..., Calls]
 
 
-@pytest.fixture(params=["sqlite", "mysql"])
+@pytest.fixture(params=["sqlite", "mysql", "mariadb", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
-    if request.param == "mysql":
-        return str(request.getfixturevalue("mysql_database"))
+    if request.param != "sqlite":
+        return str(request.getfixturevalue(f"{request.param}_database"))
     return f"sqlite:///{tmp_path / 'warehouse.db'}"
 
 
@@ -253,6 +260,33 @@ def test_many_keys_at_the_same_time(open_executor: Open, engine: Engine) -> None
     assert len(rows(engine, NOTES)) == 30
 
 
+# 200 after the COMMIT, on all of them together: every one starts a process.
+KILLED = {"sqlite": 120, "mysql": 30, "mariadb": 20, "postgresql": 30}
+
+
+def test_a_worker_killed_between_commit_and_answer_made_its_change_once(
+    engine: Engine, url: str, request: pytest.FixtureRequest
+) -> None:
+    count = KILLED[request.node.callspec.params["url"]]
+    assert killed_workers(url, count, "after") == {"before": count}
+    assert Counter(rows(engine, NOTES)) == Counter((str(n),) for n in range(-1, count))
+    assert sum(KILLED.values()) == 200
+
+
+def test_a_worker_killed_before_its_commit_made_no_change(engine: Engine, url: str) -> None:
+    assert killed_workers(url, 5, "before") == {"now": 5}
+    assert Counter(rows(engine, NOTES)) == Counter((str(n),) for n in range(-1, 5))
+
+
+def killed_workers(url: str, count: int, when: str) -> dict[str, int]:
+    """How many of the changes were found to be made before, and made now."""
+    command = [sys.executable, "-m", "tests.integration.executors.killed_changes"]
+    done = subprocess.run(
+        [*command, url, str(count), when], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
+    return dict(json.loads(done.stdout))
+
+
 def test_a_change_that_failed_leaves_no_barrier(call: Calls, engine: Engine) -> None:
     config = {**BASE, "operation": "insert", "data": {"sku": "a", "held": -1}}
     assert call(note(), key="first:x").succeeded
@@ -268,7 +302,7 @@ def test_a_duplicate_is_final(call: Calls, add: Callable[..., None]) -> None:
     outcome = call({**BASE, "operation": "insert", "data": {"sku": "a"}})
     assert failed(outcome) == ("ConstraintViolation", False, Applied.NO)
     assert outcome.error is not None
-    assert outcome.error.code in ("1062", "SQLITE_CONSTRAINT_UNIQUE")
+    assert outcome.error.code in ("1062", "SQLITE_CONSTRAINT_UNIQUE", "23505")
     assert "INSERT" not in message(outcome)
 
 
@@ -487,6 +521,8 @@ def test_a_lock_that_is_not_had_in_time_is_worth_repeating(
     impatient = make_url(engine.url)
     if engine.dialect.name == "sqlite":
         impatient = impatient.update_query_dict({"timeout": "0.05"})
+    elif engine.dialect.name == "postgresql":
+        impatient = impatient.update_query_dict({"options": "-c lock_timeout=100ms"})
     else:
         wait = "SET SESSION innodb_lock_wait_timeout = 1"
         impatient = impatient.update_query_dict({"init_command": wait})
@@ -525,6 +561,11 @@ def test_a_call_given_up_before_its_commit_never_commits(
         ("warehouse", "oracle://me:hidden@h/x", ("InvalidConfig", False, Applied.NO)),
         (
             "warehouse",
+            "postgresql://me:hidden@127.0.0.1:1/x",
+            ("DatabaseUnavailable", True, Applied.NO),
+        ),
+        (
+            "warehouse",
             "mysql+pymysql://me:hidden@127.0.0.1:1/x",
             ("DatabaseUnavailable", True, Applied.NO),
         ),
@@ -542,34 +583,53 @@ def test_a_database_that_cannot_be_used(
 
 
 def test_the_owner_can_create_the_barrier_table(
-    open_executor: Open, engine: Engine, url: str, mysql_user: str | None
+    open_executor: Open, engine: Engine, url: str, clerk: str | None
 ) -> None:
     """A user who may not is given the SQL to run."""
-    limited = mysql_user or f"{url.replace('sqlite:///', 'sqlite:///file:')}?mode=ro&uri=true"
+    limited = clerk or f"{url.replace('sqlite:///', 'sqlite:///file:')}?mode=ro&uri=true"
     call = open_executor(url=limited)
     outcome = call(note())
     assert failed(outcome) == ("BarrierMissing", False, Applied.NO)
     statement = message(outcome).partition("run: ")[2]
     with engine.begin() as connection:
         connection.execute(text(statement))
-    if mysql_user:
+    if clerk:
         assert call(note()).succeeded
     assert open_executor()(note(), key="2:x").succeeded
 
 
+_ROWS = "SELECT, INSERT, UPDATE, DELETE"
+CLERKS = {
+    "mysql": (
+        "CREATE USER clerk IDENTIFIED BY 'pw'",
+        f"GRANT {_ROWS} ON {{database}}.* TO clerk",
+        "DROP USER clerk",
+    ),
+    "postgresql": (
+        "CREATE USER clerk PASSWORD 'pw'",
+        f"GRANT {_ROWS} ON ALL TABLES IN SCHEMA public TO clerk",
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {_ROWS} ON TABLES TO clerk",
+        "DROP OWNED BY clerk",
+        "DROP USER clerk",
+    ),
+}
+
+
 @pytest.fixture
-def mysql_user(engine: Engine, url: str) -> Iterator[str | None]:
+def clerk(engine: Engine, url: str) -> Iterator[str | None]:
     """The URL of a user who may not create tables; None where there are no users."""
-    if engine.dialect.name == "sqlite":
-        yield None
-        return
+    statements = CLERKS.get(engine.dialect.name, ())
+    gone = [each for each in statements if each.startswith("DROP")]
+    _run(engine, [each for each in statements if each not in gone])
+    clerk = make_url(url).set(username="clerk", password="pw")
+    yield clerk.render_as_string(hide_password=False) if statements else None
+    _run(engine, gone)
+
+
+def _run(engine: Engine, statements: Iterable[str]) -> None:
     with engine.begin() as connection:
-        connection.execute(text("CREATE USER clerk IDENTIFIED BY 'pw'"))
-        grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {engine.url.database}.* TO clerk"
-        connection.execute(text(grant))
-    yield make_url(url).set(username="clerk", password="pw").render_as_string(hide_password=False)
-    with engine.begin() as connection:
-        connection.execute(text("DROP USER clerk"))
+        for statement in statements:
+            connection.execute(text(statement.format(database=engine.url.database)))
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -591,25 +651,73 @@ def test_only_writers_begin_as_writers(engine: Engine, url: str) -> None:
     database.close()
 
 
-@pytest.mark.parametrize("url", ["mysql"], indirect=True)
+WAITING = {
+    "mysql": ("SELECT id FROM information_schema.processlist WHERE info LIKE 'UPDATE stock%'"),
+    "postgresql": "SELECT pid FROM pg_stat_activity WHERE query LIKE 'UPDATE stock%'",
+}
+KILL = {"mysql": "KILL {}", "postgresql": "SELECT pg_terminate_backend({})"}
+
+
+@pytest.mark.parametrize("url", ["mysql", "mariadb", "postgresql"], indirect=True)
 def test_a_connection_killed_before_the_commit_is_worth_repeating(
     call: Calls, engine: Engine, add: Callable[..., None]
 ) -> None:
     add({"id": 1, "sku": "a", "held": 0})
     config = {**BASE, "operation": "update", "data": {"held": 1}, "where": {"id": 1}}
-    waiting = text("SELECT id FROM information_schema.processlist WHERE info LIKE 'UPDATE stock%'")
 
     async def killed() -> Outcome:
-        with locked(engine) as holder:
+        with locked(engine):
             task = asyncio.create_task(call.later(config))
-            while not (found := holder.execute(waiting).scalar()):
-                await asyncio.sleep(0.01)
-            holder.execute(text(f"KILL {found}"))
+            kill = KILL[engine.dialect.name].format(await updating(engine))
+            with engine.connect() as connection:
+                connection.execute(text(kill))
             return await task
 
     assert failed(call.run(killed())) == ("DatabaseUnavailable", True, Applied.NO)
     assert call(config).succeeded
     assert rows(engine, STOCK, "held") == [(1,)]
+
+
+@pytest.mark.parametrize("url", ["mysql", "mariadb", "postgresql"], indirect=True)
+def test_a_deadlock_is_worth_repeating(
+    open_executor: Open, engine: Engine, add: Callable[..., None]
+) -> None:
+    """Two changes that want each other's rows: one is rolled back whole, and then succeeds."""
+    add({"id": 1, "sku": "a", "held": 0}, {"id": 2, "sku": "b", "held": 0})
+    call = open_executor()
+    config = {**BASE, "operation": "update", "data": {"held": 1}, "where": {"id": [1, 2]}}
+
+    async def crossed() -> Outcome:
+        with engine.connect() as holder:
+            holder.execute(select(STOCK).where(STOCK.c.id == 2).with_for_update())
+            task = asyncio.create_task(call.later(config))
+            await updating(engine)
+            # Waits for row 1; the server ends one of the two, and here it is not always ours.
+            await asyncio.to_thread(_tries_for_row_1, holder)
+            holder.rollback()
+            return await task
+
+    outcome = call.run(crossed())
+    if not outcome.succeeded:
+        assert failed(outcome) == ("DatabaseUnavailable", True, Applied.NO)
+        assert call(config).succeeded
+    assert rows(engine, STOCK, "held") == [(1,), (1,)]
+    assert barriers(engine) == [KEY]
+
+
+async def updating(engine: Engine) -> int:
+    """Wait until a connection is in an update; gives its id."""
+    for _ in range(1000):
+        with engine.connect() as connection:
+            if found := connection.execute(text(WAITING[engine.dialect.name])).scalar():
+                return int(found)
+        await asyncio.sleep(0.01)
+    raise AssertionError("nobody updates")
+
+
+def _tries_for_row_1(holder: Connection) -> None:
+    with suppress(OperationalError):
+        holder.execute(select(STOCK).where(STOCK.c.id == 1).with_for_update())
 
 
 @pytest.mark.parametrize("url", ["mysql"], indirect=True)

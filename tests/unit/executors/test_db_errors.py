@@ -2,6 +2,7 @@
 
 import sqlite3
 
+import psycopg
 import pymysql
 import pytest
 from sqlalchemy import exc
@@ -61,8 +62,9 @@ def said(origin: Exception, *, lost: bool = False) -> exc.DBAPIError:
     error = exc.DBAPIError.instance(
         "UPDATE stock SET held=:h", {"h": "secret"}, origin, pymysql.Error
     )
-    if not isinstance(error, exc.DBAPIError):
-        error = exc.DBAPIError.instance("UPDATE stock", {}, origin, sqlite3.Error)
+    for driver in (sqlite3.Error, psycopg.Error):
+        if not isinstance(error, exc.DBAPIError):
+            error = exc.DBAPIError.instance("UPDATE stock", {}, origin, driver)
     assert isinstance(error, exc.DBAPIError)
     error.connection_invalidated = lost
     return error
@@ -97,6 +99,22 @@ OPERATIONAL, INTERNAL = pymysql.err.OperationalError, pymysql.err.InternalError
         (OPERATIONAL(3819, "check constraint"), "DatabaseError", False),
         (OPERATIONAL(4025, "check constraint"), "DatabaseError", False),
         (INTERNAL("no code"), "DatabaseError", False),
+        (psycopg.errors.UniqueViolation("duplicate"), "ConstraintViolation", False),
+        (psycopg.errors.NumericValueOutOfRange("too large"), "InvalidValue", False),
+        (psycopg.errors.UndefinedTable("no table"), "InvalidStatement", False),
+        (psycopg.errors.DeadlockDetected("deadlock"), "DatabaseUnavailable", True),
+        (psycopg.errors.SerializationFailure("again"), "DatabaseUnavailable", True),
+        (psycopg.errors.LockNotAvailable("lock timeout"), "DatabaseUnavailable", True),
+        (psycopg.errors.QueryCanceled("statement timeout"), "DatabaseUnavailable", True),
+        (psycopg.errors.AdminShutdown("terminated"), "DatabaseUnavailable", True),
+        (psycopg.errors.TooManyConnections("too many"), "DatabaseUnavailable", True),
+        (psycopg.errors.ReadOnlySqlTransaction("read only"), "DatabaseUnavailable", True),
+        (psycopg.OperationalError("connection refused"), "DatabaseUnavailable", True),
+        (psycopg.OperationalError("the connection is lost"), "DatabaseUnavailable", True),
+        (psycopg.OperationalError("FATAL: password authentication failed"), "DatabaseError", False),
+        (psycopg.OperationalError('FATAL: database "x" does not exist'), "DatabaseError", False),
+        (psycopg.errors.InsufficientPrivilege("permission denied"), "InvalidStatement", False),
+        (psycopg.InterfaceError("closed"), "DatabaseUnavailable", True),
         (sqlite_error(sqlite3.OperationalError, 5), "DatabaseUnavailable", True),
         (sqlite_error(sqlite3.OperationalError, 517), "DatabaseUnavailable", True),
         (sqlite_error(sqlite3.OperationalError, 6), "DatabaseUnavailable", True),
@@ -124,6 +142,9 @@ def test_a_failure_tells_the_code_and_not_the_statement() -> None:
     outcome = failure(said(pymysql.err.IntegrityError(1062, "duplicate 'x'")), Applied.MAYBE)
     assert outcome.error is not None
     assert (outcome.error.message, outcome.error.code) == ("duplicate 'x' (1062)", "1062")
+    outcome = failure(said(psycopg.errors.UniqueViolation("duplicate 'x'")), Applied.NO)
+    assert outcome.error is not None
+    assert (outcome.error.message, outcome.error.code) == ("duplicate 'x'", "23505")
     outcome = failure(said(sqlite_error(sqlite3.IntegrityError, 19)), Applied.NO)
     assert outcome.error is not None
     assert (outcome.error.message, outcome.error.code) == ("said so", "SQLITE_NAME")
