@@ -84,8 +84,14 @@ class Participant:
         """A reply of this status that repeats the request wherever a reply can."""
         headers = {name: value for name, value in request.headers.items() if name != "Host"}
         token = headers.get("X-Token") or headers.get("Authorization", "")
-        body = {"headers": headers, "url": str(request.url), "sent": await request.text()}
+        body: dict[str, Any] = {
+            "headers": headers,
+            "url": str(request.url),
+            "sent": await request.text(),
+        }
         self.echoed.append(body)
+        assert request.transport
+        body["peer"] = str(request.transport.get_extra_info("peername"))
         said = {"error": f"not {json.dumps(body)}", token: token, **body}
         status = int(request.match_info["status"])
         repeated = {"X-Token": token, "X-Url": str(request.rel_url)}
