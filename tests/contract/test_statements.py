@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from dist_task_pipelines.domain.flow import Flow
 from dist_task_pipelines.domain.status import RetryStrategy, TransactionStatus
 from dist_task_pipelines.ledger import Ledger, tables
 from dist_task_pipelines.ledger.bulk import chunks, insert_rows
@@ -30,6 +31,7 @@ from tests.contract.steps import (
 
 MANY = 300
 FEW = 50
+MOST_IN_A_LIFE = 48  # statements for a batch of two tasks, whatever its size
 ONLY_MYSQL = pytest.mark.parametrize("ledger_url", ["mysql"], indirect=True)
 ONLY_SQLITE = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 
@@ -135,6 +137,26 @@ def test_the_end_of_a_big_batch_costs_a_few_statements(
     with sent(ledger) as statements:
         ledger.batches.end(big_batch.id, reason)
     assert len(statements) <= 20
+
+
+def a_life(ledger: Ledger, flow: Flow, number: int) -> int:
+    """What so many transactions of two tasks cost, from the submit to the end of their batch."""
+    ids = [f"life-{n}-of-{number}" for n in range(number)]
+    with sent(ledger) as statements:
+        batch = take(ledger, flow, *ids)
+        for task in flow.tasks:
+            ledger.attempts.load(batch, task.id, task.depends_on)
+            start(ledger, batch, task.id)
+            finish(ledger, batch, task.id, dict.fromkeys(ids, success()))
+        ledger.batches.end(batch.id, BatchEnd.DONE)
+    assert ledger.transactions.get(ids[-1]).status is TransactionStatus.SUCCESS
+    return len(statements)
+
+
+def test_the_whole_life_of_many_costs_what_that_of_one_costs(ledger: Ledger) -> None:
+    flow = a_flow(ledger, a_task("deduct"), a_task("notify", "deduct"))
+    one, many = a_life(ledger, flow, 1), a_life(ledger, flow, MANY)
+    assert one == many <= MOST_IN_A_LIFE
 
 
 def test_submits_dispatch_and_acquire_cost_a_few_statements(ledger: Ledger) -> None:
