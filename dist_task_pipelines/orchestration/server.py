@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dist_task_pipelines.api.app import create_app, owns
 from dist_task_pipelines.api.platform import Platform
+from dist_task_pipelines.api.protocol import PatientProtocol
 from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.orchestration.dispatcher import DispatchThread, dispatching
@@ -113,6 +114,7 @@ def _serve(app: ASGIApp, settings: Settings) -> None:
         app,
         host=settings.app.host,
         port=settings.app.port,
+        http=PatientProtocol,
         lifespan="off",
         log_level="warning",
         access_log=False,

@@ -35,7 +35,8 @@ WITH_BODY = (400, 413, 415)
 
 async def _actor(
     actor: Annotated[
-        str, Header(alias="X-Actor", description="who acts; kept in the audit trail")
+        str,
+        Header(alias="X-Actor", max_length=100, description="who acts; kept in the audit trail"),
     ] = DEFAULT_ACTOR,
 ) -> str:
     """Who acts. HTTP hands header values on as Latin-1; names are sent as UTF-8."""

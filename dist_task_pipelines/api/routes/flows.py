@@ -84,7 +84,7 @@ async def list_(platform: OnPlatform, query: Annotated[FlowQuery, Query()]) -> R
     "/flows/{flow_id}",
     summary="Get a flow version",
     response_model=Envelope[schemas.FlowVersion],
-    responses=errors(404),
+    responses=errors(400, 404),
 )
 async def get(flow_id: FlowId, platform: OnPlatform) -> Response:
     """A version with its definition, and in that the task definitions it uses."""
@@ -121,7 +121,7 @@ async def update(request: Request, flow_id: FlowId, platform: OnPlatform, actor:
     "/flows/{flow_id}",
     summary="Delete a flow version",
     response_model=Envelope[schemas.FlowDeleted],
-    responses=errors(404, 409),
+    responses=errors(400, 404, 409),
 )
 async def delete(flow_id: FlowId, platform: OnPlatform, actor: Actor) -> Response:
     """Offer a version no longer; its transactions and their records stay.
@@ -136,7 +136,7 @@ async def delete(flow_id: FlowId, platform: OnPlatform, actor: Actor) -> Respons
     "/flows/{flow_id}/activate",
     summary="Activate a flow version",
     response_model=Envelope[schemas.FlowVersion],
-    responses=errors(404),
+    responses=errors(400, 404),
 )
 async def activate(flow_id: FlowId, platform: OnPlatform, actor: Actor) -> Response:
     """Take new transactions again."""
@@ -147,7 +147,7 @@ async def activate(flow_id: FlowId, platform: OnPlatform, actor: Actor) -> Respo
     "/flows/{flow_id}/deactivate",
     summary="Deactivate a flow version",
     response_model=Envelope[schemas.FlowVersion],
-    responses=errors(404),
+    responses=errors(400, 404),
 )
 async def deactivate(flow_id: FlowId, platform: OnPlatform, actor: Actor) -> Response:
     """Refuse new transactions; those it has go on."""

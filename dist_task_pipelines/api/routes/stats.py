@@ -28,7 +28,7 @@ async def overview(platform: OnPlatform) -> Response:
     "/flows/{flow_id}",
     summary="Numbers of a flow version",
     response_model=Envelope[schemas.FlowStats],
-    responses=errors(404),
+    responses=errors(400, 404),
 )
 async def flow(flow_id: FlowId, platform: OnPlatform) -> Response:
     """How one flow version stands."""

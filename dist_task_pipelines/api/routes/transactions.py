@@ -106,7 +106,7 @@ async def list_(
     "/{instance_id}",
     summary="Get a transaction",
     response_model=Envelope[schemas.Transaction],
-    responses=errors(404),
+    responses=errors(400, 404),
 )
 async def get(instance_id: InstanceId, platform: OnPlatform, runs: RunsAddress) -> Response:
     """A transaction with its params and its tasks."""
@@ -120,7 +120,7 @@ async def get(instance_id: InstanceId, platform: OnPlatform, runs: RunsAddress) 
     "/{instance_id}/tasks",
     summary="List a transaction's tasks",
     response_model=Envelope[list[schemas.TaskView]],
-    responses=errors(404),
+    responses=errors(400, 404),
 )
 async def tasks(instance_id: InstanceId, platform: OnPlatform) -> Response:
     """Every task, in the flow's order, those not started included."""
@@ -132,7 +132,7 @@ async def tasks(instance_id: InstanceId, platform: OnPlatform) -> Response:
     "/{instance_id}/logs",
     summary="List a transaction's log",
     response_model=Envelope[list[schemas.LogEntry]],
-    responses=errors(404),
+    responses=errors(400, 404),
 )
 async def logs(instance_id: InstanceId, platform: OnPlatform) -> Response:
     """What happened to the transaction, oldest first."""

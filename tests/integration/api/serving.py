@@ -14,6 +14,7 @@ import uvicorn
 
 from dist_task_pipelines.api import create_app
 from dist_task_pipelines.api.platform import Platform
+from dist_task_pipelines.api.protocol import PatientProtocol
 from dist_task_pipelines.assembly import open_ledger, resolve_flow
 from dist_task_pipelines.domain import json
 from dist_task_pipelines.domain.flow import Flow
@@ -156,7 +157,11 @@ def serving(home: Path) -> Iterator[Api]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         api = Api(platform, listening.getsockname()[1], told)
         config = uvicorn.Config(
-            create_app(platform), lifespan="off", log_config=None, timeout_graceful_shutdown=5
+            create_app(platform),
+            http=PatientProtocol,
+            lifespan="off",
+            log_config=None,
+            timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

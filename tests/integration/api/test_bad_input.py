@@ -1,5 +1,6 @@
 """What is no request that the API takes: each gets its answer, as JSON, with a reason."""
 
+import json
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dist_task_pipelines.api import asgi, health
+from dist_task_pipelines.api import asgi, health, protocol
 from dist_task_pipelines.domain.flow import Flow
 from tests.integration.api.serving import Answer, Api
 
@@ -104,6 +105,12 @@ def test_a_wrong_method_names_the_right_ones(
     assert answer.headers["allow"] == allowed
 
 
+def test_an_actor_with_too_long_a_name(api: Api, order: Flow) -> None:
+    answer = api.post("flows/order_v1/activate", headers={"X-Actor": "a" * 101})
+    assert is_error(answer, 400)
+    assert answer.paths == ["X-Actor"]
+
+
 def test_a_path_that_is_not_utf8(api: Api) -> None:
     answer = api.get("transactions/%FF")
     assert is_error(answer, 400)
@@ -146,6 +153,26 @@ def test_a_body_that_does_not_arrive(api: Api, monkeypatch: pytest.MonkeyPatch) 
         slow.sendall(b"POST /api/v1/transactions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
         assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
     assert api.get("flows").status == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_head_that_does_not_arrive(
+    api: Api, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_PATIENCE", 0.2)
+    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as slow:
+        slow.sendall(sent)
+        assert slow.recv(100) == b""
+    assert api.get("flows").status == 200
+
+
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_what_is_no_http(api: Api, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as client:
+        client.sendall(sent)
+        head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["code"] == 400
 
 
 def test_more_requests_at_once_than_are_taken(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
