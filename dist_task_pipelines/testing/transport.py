@@ -13,7 +13,6 @@ from dist_task_pipelines.domain.status import Applied, TransactionStatus
 from dist_task_pipelines.testing.memory import Memory, stored_flow
 from dist_task_pipelines.testing.routes import answer
 
-EVERY_TIME = None
 MOVABLE = (TransactionStatus.PENDING, TransactionStatus.RUNNING)
 
 
@@ -84,7 +83,7 @@ class InMemoryTransport:
         Args:
             flow: a flow id, or a flow's name for all its versions.
             instance_id: only this transaction's; by default whichever comes first.
-            times: how many calls; EVERY_TIME for all to come.
+            times: how many calls; None for all to come.
             retryable: whether automatic retries follow, where the task has any.
             applied: whether it took effect; `maybe` makes a task that is not idempotent
                 `unknown`.
@@ -99,7 +98,7 @@ class InMemoryTransport:
         output: JsonObject,
         *,
         instance_id: str | None = None,
-        times: int | None = EVERY_TIME,
+        times: int | None = None,
     ) -> None:
         """Let calls of a task succeed with this output; see `fail`."""
         self._script(flow, task_id, instance_id, Outcome.success(output), times)
