@@ -149,6 +149,29 @@ def test_a_downgrade_leaves_nothing_and_can_be_taken_back(
     assert created(migrated) == before
 
 
+def test_what_was_counted_by_the_minute_is_counted_by_day_and_for_all_time(
+    database: Database, migrations: Path
+) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    with database.alone() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    counted = [("2030-01-31 23:59:00", 2), ("2030-02-01 00:00:00", 3), ("2030-02-01 09:30:00", 4)]
+    insert = sa.text("INSERT INTO flow_stats VALUES ('shop_v1', :minute, 'success', :total)")
+    rows = [{"minute": minute, "total": total} for minute, total in counted]
+    database.write(lambda connection: connection.execute(insert, rows))
+    schema.migrate(database, migrations)
+    with database.read() as connection:
+        found = connection.execute(sa.select(tables.flow_totals)).all()
+    totals = {(row.period, row.flow_id, row.task_id, row.measure): row.total for row in found}
+    assert totals == {
+        ("2030-01-31", "shop_v1", "", "success"): 2,
+        ("2030-02-01", "shop_v1", "", "success"): 7,
+        ("all", "shop_v1", "", "success"): 9,
+    }
+
+
 def test_a_database_that_others_use_too_keeps_what_is_theirs(
     database: Database, migrations: Path, url: str
 ) -> None:
