@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from dist_task_pipelines.domain.errors import LedgerUnavailable
 from dist_task_pipelines.orchestration.launching import LOCATION
 from dist_task_pipelines.orchestration.run_launcher import PlatformRunLauncher
+from dist_task_pipelines.orchestration.storage.events import EventsTogether
 from dist_task_pipelines.settings import Settings, hide_password
 
 STATEMENT_TIMEOUT_MS = 60_000
@@ -48,7 +49,7 @@ def write_instance_file(settings: Settings) -> Path:
 
 @contextmanager
 def dagster_instance(settings: Settings) -> Iterator[DagsterInstance]:
-    """Dagster's instance, for a process that holds it for long: its connections stay open.
+    """Dagster's instance, for a worker: connections stay open, events are written together.
 
     Raises:
         LedgerUnavailable: the storage's database cannot be reached.
@@ -63,6 +64,8 @@ def dagster_instance(settings: Settings) -> Iterator[DagsterInstance]:
         instance.optimize_for_webserver(
             statement_timeout=STATEMENT_TIMEOUT_MS, pool_recycle=POOL_RECYCLE, max_overflow=20
         )
+        assert isinstance(instance.event_log_storage, EventsTogether)
+        instance.event_log_storage.keep_events_back()
         yield instance
 
 
@@ -96,6 +99,7 @@ def _opened(settings: Settings, home: Path) -> DagsterInstance:
 def instance_config(settings: Settings) -> dict[str, Any]:
     """What `dagster.yaml` says."""
     config: dict[str, Any] = {
+        "storage": {"custom": _storage(settings)},
         "run_coordinator": _class("dagster.core.run_coordinator", "DefaultRunCoordinator"),
         "run_launcher": _class(PlatformRunLauncher.__module__, PlatformRunLauncher.__name__),
         # The ops print nothing, and capturing nothing takes 30 ms a run.
@@ -114,9 +118,21 @@ def instance_config(settings: Settings) -> dict[str, Any]:
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
     }
-    if settings.dagster.storage_url:
-        config["storage"] = {"mysql": {"mysql_url": {"env": STORAGE_URL_VARIABLE}}}
     return config
+
+
+def _storage(settings: Settings) -> dict[str, Any]:
+    if settings.dagster.storage_url:
+        url = {"mysql_url": {"env": STORAGE_URL_VARIABLE}}
+        return {
+            **_class("dist_task_pipelines.orchestration.storage.mysql", "MySQLStorage"),
+            "config": url,
+        }
+    folder = {"base_dir": str(settings.home / "dagster")}
+    return {
+        **_class("dist_task_pipelines.orchestration.storage.sqlite", "EmbeddedStorage"),
+        "config": folder,
+    }
 
 
 def _class(module: str, name: str) -> dict[str, str]:

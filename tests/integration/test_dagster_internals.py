@@ -26,6 +26,7 @@ SERVER = "dist_task_pipelines/orchestration/code_server.py"
 ONE_PORT = "dist_task_pipelines/orchestration/server.py"
 EXECUTION = "dist_task_pipelines/orchestration/run_execution.py"
 LAUNCHING = "dist_task_pipelines/orchestration/launching.py"
+STORAGE = "dist_task_pipelines/orchestration/storage/"
 FILES = "dist_task_pipelines/orchestration/dagster_files.py"
 LAUNCHER = "dist_task_pipelines/orchestration/run_launcher.py"
 PLATFORM = "dist_task_pipelines/orchestration/platform.py"
@@ -226,6 +227,45 @@ CALLEES = [
     Callee("dagster._core.launcher", "RunLauncher.terminate", ("run_id",), LAUNCHER),
     Callee("dagster._core.launcher", "RunLauncher.supports_check_run_worker_health", (), LAUNCHER),
     Callee("dagster._core.launcher", "RunLauncher.check_run_worker_health", ("run",), LAUNCHER),
+    *(
+        Callee(
+            "dagster._core.storage.event_log.sql_event_log",
+            f"SqlEventLogStorage.{name}",
+            parameters,
+            STORAGE,
+        )
+        for name, parameters in (
+            ("_event_to_row", ("event",)),
+            ("store_event", ("event",)),
+            ("run_connection", ("run_id",)),
+            ("index_transaction", ()),
+            ("get_records_for_run", ("run_id",)),
+            ("get_stats_for_run", ("run_id",)),
+            ("get_step_stats_for_run", ("run_id",)),
+            ("delete_events", ("run_id",)),
+        )
+    ),
+    *(
+        Callee(
+            "dagster._core.storage.runs.sql_run_storage",
+            f"SqlRunStorage.{name}",
+            parameters,
+            STORAGE,
+        )
+        for name, parameters in (
+            ("has_run_stats_index_cols", ()),
+            ("has_backfill_id_column", ()),
+            ("_has_snapshot_id", ("snapshot_id",)),
+            ("get_execution_plan_snapshot", ("execution_plan_snapshot_id",)),
+            ("connect", ()),
+            ("fetchall", ("query",)),
+            ("fetchone", ("query",)),
+        )
+    ),
+    Callee("dagster_mysql", "MySQLRunStorage", ("mysql_url",), STORAGE),
+    Callee("dagster_mysql", "MySQLEventLogStorage", ("mysql_url",), STORAGE),
+    Callee("dagster_mysql.utils", "mysql_isolation_level", (), STORAGE),
+    Callee("dagster._core.storage.runs", "SqliteRunStorage.from_local", ("base_dir",), STORAGE),
     Callee("dagster", "DagsterInstance.get_yaml_python_handlers", (), FILES),
     Callee("dagster", "DagsterInstance.report_run_canceling", ("run",), LAUNCHER),
     Callee("dagster._serdes", "ConfigurableClass", (), LAUNCHER),

@@ -1,0 +1,98 @@
+"""Dagster's storage on MySQL, for processes that hold it for long.
+
+Dagster opens a connection for each statement, or keeps one; here as many stay open as threads use.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dagster import DagsterInstance
+from dagster._core.storage.sql import create_engine
+from dagster._serdes import ConfigurableClassData
+from dagster_mysql import (
+    DagsterMySQLStorage,
+    MySQLEventLogStorage,
+    MySQLRunStorage,
+    MySQLScheduleStorage,
+)
+from dagster_mysql.utils import mysql_isolation_level
+from sqlalchemy import Engine
+
+from dist_task_pipelines.orchestration.storage.events import EventsTogether
+from dist_task_pipelines.orchestration.storage.runs import KnownThings
+
+POOL_SIZE = 6
+
+
+def _pooled(url: str, pool_recycle: int, max_overflow: int) -> Engine:
+    return create_engine(
+        url,
+        isolation_level=mysql_isolation_level(),  # type: ignore[no-untyped-call]
+        pool_size=POOL_SIZE,
+        max_overflow=max_overflow,
+        pool_recycle=pool_recycle,
+        pool_pre_ping=True,
+    )
+
+
+class RunStorage(KnownThings, MySQLRunStorage):
+    """The runs."""
+
+    def optimize_for_webserver(
+        self,
+        statement_timeout: int,
+        pool_recycle: int,
+        max_overflow: int,
+    ) -> None:
+        """Keep connections open."""
+        self._engine.dispose()
+        self._engine = _pooled(self.mysql_url, pool_recycle, max_overflow)
+
+    def dispose(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+
+class EventLogStorage(EventsTogether, MySQLEventLogStorage):
+    """The events of runs."""
+
+    def optimize_for_webserver(
+        self,
+        statement_timeout: int,
+        pool_recycle: int,
+        max_overflow: int,
+    ) -> None:
+        """Keep connections open."""
+        self._engine.dispose()
+        self._engine = _pooled(self.mysql_url, pool_recycle, max_overflow)
+
+    def dispose(self) -> None:
+        """Write what is kept back, close the connections."""
+        super().dispose()
+        self._engine.dispose()
+
+
+class MySQLStorage(DagsterMySQLStorage):
+    """What `dagster.yaml` names."""
+
+    def __init__(self, mysql_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super(DagsterMySQLStorage, self).__init__()  # type: ignore[no-untyped-call]
+        self.mysql_url = mysql_url
+        self._inst_data = inst_data
+        self._run_storage = RunStorage(mysql_url)
+        self._event_log_storage = EventLogStorage(mysql_url)
+        self._schedule_storage = MySQLScheduleStorage(mysql_url)
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> "MySQLStorage":
+        """With the URL of the config."""
+        return cls(config_value["mysql_url"], inst_data)
+
+    def register_instance(self, instance: DagsterInstance) -> None:
+        """Tell the parts whose they are."""
+        super().register_instance(instance)
+        for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
+            if not part.has_instance:
+                part.register_instance(instance)
