@@ -38,7 +38,8 @@ SERVING = (CODE_SERVER, SERVER)  # what answers requests and draws the UI
 START_TIMEOUT = 120  # seconds until everything serves
 STOP_TIMEOUT = 20  # seconds for everything to end by itself
 WATCH_INTERVAL = 0.5  # seconds between two looks at the processes
-RESTARTS = 3  # of one process, then the platform gives up
+RESTARTS = 3  # of one process that keeps ending, then the platform gives up
+STEADY_AFTER = 60  # seconds after which a process does not keep ending
 
 
 def run_platform(
@@ -176,6 +177,8 @@ def _watch(processes: list[ManagedProcess], stop: threading.Event) -> None:
         for process in processes:
             if not process.has_ended:
                 continue
+            if process.ran_for > STEADY_AFTER:
+                process.starts = 0
             if process.starts > RESTARTS:
                 raise DistTaskError(
                     f"the {process.name} ended {process.starts} times:\n{process.log_tail()}"

@@ -27,6 +27,7 @@ class ManagedProcess:
     ) -> None:
         self.name = name
         self.starts = 0
+        self._started = 0.0
         self.log_file = logs / f"{name.replace(' ', '_')}.log"
         self._command = command
         self._environment = environment
@@ -47,6 +48,12 @@ class ManagedProcess:
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - one C call, no lock is taken
             )
         self.starts += 1
+        self._started = time.monotonic()
+
+    @property
+    def ran_for(self) -> float:
+        """Seconds since it was started last."""
+        return time.monotonic() - self._started
 
     @property
     def has_ended(self) -> bool:

@@ -1,11 +1,6 @@
 """The platform with everything it keeps in MySQL: its ledger, and what Dagster stores."""
 
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
-import sqlalchemy as sa
 
 from dist_task_pipelines.assembly import migrate_ledger
 from dist_task_pipelines.domain.status import TransactionStatus
@@ -13,21 +8,6 @@ from dist_task_pipelines.settings import Settings
 from tests.acceptance.making import flow, register, submit, task
 from tests.services.participant import Participant
 from tests.services.platform import running_platform
-
-
-@pytest.fixture
-def databases(mysql_url: str) -> Iterator[list[str]]:
-    """The URLs of two fresh databases."""
-    server = sa.make_url(mysql_url)
-    names = [f"acceptance_{secrets.token_hex(6)}" for _ in range(2)]
-    engine = sa.create_engine(server, poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        for name in names:
-            connection.execute(sa.text(f"CREATE DATABASE {name} CHARACTER SET utf8mb4"))
-    yield [server.set(database=name).render_as_string(hide_password=False) for name in names]
-    with engine.begin() as connection:
-        for name in names:
-            connection.execute(sa.text(f"DROP DATABASE {name}"))
 
 
 def test_orders_go_through_and_are_repaired(

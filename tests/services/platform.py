@@ -142,6 +142,7 @@ def _configure(home: Path, config: str, port: int) -> None:
     home.mkdir(parents=True, exist_ok=True)
     file = home / "dist_task.toml"
     before = config or (file.read_text() if file.exists() else "")
+    before = before.split("\n[app]\nport = ")[0]  # a platform that was there earlier
     file.write_text(f"{before}\n[app]\nport = {port}\n")
 
 
