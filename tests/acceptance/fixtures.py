@@ -3,18 +3,32 @@
 A pytest plugin, for the browser tests share it.
 """
 
+import os
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
 from dist_task_pipelines.assembly import migrate_ledger
 from dist_task_pipelines.settings import Settings
 from tests.acceptance.making import register
+from tests.services import free_port
 from tests.services.participant import Participant
-from tests.services.platform import Platform, running_platform
+from tests.services.platform import Platform, is_listening, running_platform
+from tests.services.process import running
 
-MANY_RUNS = "[dispatch]\nmax_runs_in_flight = 16\n"  # tests do not wait for each other's runs
+BROKER_PORT = free_port()
+REQUEST_TOPIC = "dist_task_requests"
+CONFIG = f"""
+[dispatch]
+max_runs_in_flight = 16  # tests do not wait for each other's runs
+[rocketmq]
+endpoints = "127.0.0.1:{BROKER_PORT}"
+request_topic = "{REQUEST_TOPIC}"
+"""
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -32,21 +46,36 @@ def platform(
 ) -> Iterator[Platform]:
     """A platform that knows from its start what every test module has of these:
 
-    `FLOWS` by name, `CONFIG` for the configuration file, `ENVIRONMENT` for its processes, and
-    `BESIDE`, which makes a context that it runs in.
+    `FLOWS` by name, `CONFIG` for the configuration file, and `ENVIRONMENT` for its processes.
     """
     home = tmp_path_factory.mktemp("platform")
     migrate_ledger(Settings.load(None, home))
-    config, environment, beside = MANY_RUNS, dict[str, str](), ExitStack()
+    config, environment = CONFIG, dict[str, str]()
     for module in {item.getparent(pytest.Module) for item in request.session.items}:
         tests = module and module.obj
         register(home, getattr(tests, "FLOWS", {}), participant.url)
         config += getattr(tests, "CONFIG", "")
         environment |= getattr(tests, "ENVIRONMENT", {})
-        beside.enter_context(getattr(tests, "BESIDE", nullcontext)())
     # The environment is patched for those, too, who read the file in this process.
-    with beside, pytest.MonkeyPatch.context() as patched:
+    with broker(), pytest.MonkeyPatch.context() as patched:
         for name, value in environment.items():
             patched.setenv(name, value)
         with running_platform(home, config=config) as running:
             yield running
+
+
+def broker() -> AbstractContextManager[object]:
+    """The stand-in for RocketMQ, at the place that the configuration names."""
+    options = ("--port", str(BROKER_PORT), "--topic", REQUEST_TOPIC)
+    return served(BROKER_PORT, "-m", "examples.rocketmq_stand_in", *options)
+
+
+def served(port: int, *arguments: str) -> AbstractContextManager[object]:
+    """A Python program that serves on the port."""
+
+    def why_not() -> str | None:
+        return None if is_listening(port) else "it does not listen"
+
+    environment = {"PYTHONPATH": str(ROOT)}
+    log = Path(os.devnull)
+    return running([sys.executable, *arguments], log, why_not, environment=environment)

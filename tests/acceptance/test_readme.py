@@ -6,25 +6,19 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from dist_task_pipelines.domain.status import TransactionStatus
+from tests.acceptance.fixtures import BROKER_PORT, ROOT, served
 from tests.services import free_port
 from tests.services.dagster_ui import eventually
-from tests.services.platform import Platform, child_environment, is_listening
-from tests.services.process import running
+from tests.services.platform import Platform, child_environment
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-BROKER_PORT, GREETER_PORT = free_port(), free_port()
-TOPIC = "dist_task_requests"
-NOWHERE = Path(os.devnull)
+GREETER_PORT = free_port()
 PATIENCE = 120  # seconds, for one block
-
-CONFIG = f'[rocketmq]\nendpoints = "127.0.0.1:{BROKER_PORT}"\nrequest_topic = "{TOPIC}"\n'
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _TIME = re.compile(r"\d\d:\d\d:\d\d")
@@ -54,25 +48,6 @@ def folder(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with served(GREETER_PORT, str(folder / "greeter.py")):
         execute(platform, folder, "dist-task flow apply greet.json")
         yield folder
-
-
-def served(port: int, *arguments: str) -> AbstractContextManager[object]:
-    """A Python program that serves on the port."""
-
-    def why_not() -> str | None:
-        return None if is_listening(port) else "it does not listen"
-
-    environment = {"PYTHONPATH": str(ROOT)}
-    return running([sys.executable, *arguments], NOWHERE, why_not, environment=environment)
-
-
-def broker() -> AbstractContextManager[object]:
-    """A broker at the place that the configuration names."""
-    options = ("--port", str(BROKER_PORT), "--topic", TOPIC)
-    return served(BROKER_PORT, "-m", "examples.rocketmq_stand_in", *options)
-
-
-BESIDE = broker
 
 
 def here(text: str, platform: Platform) -> str:

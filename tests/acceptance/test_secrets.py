@@ -31,6 +31,7 @@ PLACES = (
     "BROKER",
 )
 ENVIRONMENT = {f"CANARY_{place}": f"{SIGN}{random.token_hex(8)}/+&" for place in PLACES}
+ENVIRONMENT |= {"DIST_TASK__ROCKETMQ__SECRET_KEY": "${CANARY_BROKER}"}
 PORT = free_port()
 CONFIG = f"""
 [services.Canary]
@@ -39,10 +40,6 @@ protocol = "grpc"
 metadata = {{ authorization = "Bearer ${{CANARY_METADATA}}" }}
 [databases.canary]
 url = "mysql+pymysql://joe:${{CANARY_DATABASE}}@127.0.0.1:1/shop"
-[rocketmq]
-endpoints = "127.0.0.1:1"
-access_key = "joe"
-secret_key = "${{CANARY_BROKER}}"
 [tls.canary]
 cert_file = "canary/client.pem"
 key_file = "canary/client.locked"
