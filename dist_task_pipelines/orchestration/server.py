@@ -29,6 +29,7 @@ from dist_task_pipelines.api.protocol import PatientProtocol
 from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.orchestration.dispatcher import DispatchThread, dispatching
+from dist_task_pipelines.orchestration.garbage import spare_what_is_there
 from dist_task_pipelines.orchestration.jobs import Jobs
 from dist_task_pipelines.schemas import PartHealth
 from dist_task_pipelines.settings import Settings
@@ -66,6 +67,7 @@ def run(settings: Settings, workspace: str) -> None:
             _platform(ledger, settings, context, dispatch) as platform,
         ):
             app = OnePort(create_app(platform), create_app_from_workspace_process_context(context))
+            spare_what_is_there()
             _serve(app, settings)
     finally:
         ledger.close()

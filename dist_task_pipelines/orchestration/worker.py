@@ -30,6 +30,7 @@ from dist_task_pipelines.ledger.workers import BEAT_SECONDS
 from dist_task_pipelines.orchestration.celery_app import RUN_TASK, celery_app
 from dist_task_pipelines.orchestration.dagster_files import dagster_instance
 from dist_task_pipelines.orchestration.dispatcher import dispatching
+from dist_task_pipelines.orchestration.garbage import spare_what_is_there
 from dist_task_pipelines.orchestration.jobs import Jobs
 from dist_task_pipelines.orchestration.keeping import keeping_open, kept
 from dist_task_pipelines.orchestration.run_execution import RunExecution
@@ -67,6 +68,7 @@ def run_worker(settings: Settings) -> int:
             at_end=dispatch.wake,
         )
         parts.enter_context(_signs_of_life(ledger, name, execution))
+        spare_what_is_there()
         return _consume(celery_app(settings), settings.workers.concurrency, execution)
 
 
