@@ -1,6 +1,5 @@
 """Commands that start or mend the platform itself, on this machine."""
 
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
@@ -47,10 +46,11 @@ def serve(
 
 
 def _run(config: Path | None, home: Path, port: int | None, only: Collection[str] = ()) -> None:
+    from dist_task_pipelines.logs import log_plainly  # noqa: PLC0415 - only here
     from dist_task_pipelines.orchestration.platform import run_platform  # noqa: PLC0415 - Dagster
     from dist_task_pipelines.settings import Settings  # noqa: PLC0415 - heavy
 
-    _log_to_stderr()
+    log_plainly()
     settings = Settings.load(config, home)
     if port is not None:
         settings = settings.with_port(port)
@@ -62,10 +62,11 @@ def worker(config: options.Config = None, home: options.Home = options.DEFAULT_H
 
     Workers find each other by `workers.broker`; the ledger must be there and migrated.
     """
+    from dist_task_pipelines.logs import log_plainly  # noqa: PLC0415 - only here
     from dist_task_pipelines.orchestration.worker import run_worker  # noqa: PLC0415 - Dagster
     from dist_task_pipelines.settings import Settings  # noqa: PLC0415 - heavy
 
-    _log_to_stderr()
+    log_plainly()
     raise SystemExit(run_worker(Settings.load(config, home)))
 
 
@@ -76,17 +77,12 @@ def migrate(
 ) -> None:
     """Bring the ledger's schema up to date; a new one is created."""
     from dist_task_pipelines.assembly import migrate_ledger  # noqa: PLC0415 - heavy
+    from dist_task_pipelines.logs import log_plainly  # noqa: PLC0415 - only here
     from dist_task_pipelines.settings import Settings  # noqa: PLC0415
 
-    _log_to_stderr()
+    log_plainly()
     url = migrate_ledger(Settings.load(config, home))
     if as_json:
         print_json({"migrated": url})
     else:
         print_line(f"migrated {url}")
-
-
-def _log_to_stderr() -> None:
-    import structlog  # noqa: PLC0415 - only what starts the platform logs
-
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

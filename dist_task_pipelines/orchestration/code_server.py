@@ -35,6 +35,8 @@ from dagster._core.utils import FuturesAwareThreadPoolExecutor
 from dagster._grpc.__generated__.dagster_api_pb2 import Empty, ReloadCodeReply, ReloadCodeRequest
 from dagster._grpc.server import DagsterApiServer, DagsterGrpcServer, LoadedRepositories
 
+from dist_task_pipelines.logs import log_plainly
+
 RETRY_SECONDS = 5.0  # after a failed look or rebuild
 SIGNAL_POLL_SECONDS = 0.2
 
@@ -189,6 +191,7 @@ def _refuse_a_taken_address(host: str, port: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
+    log_plainly()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _log.setLevel(logging.INFO)
     options = _options(arguments)

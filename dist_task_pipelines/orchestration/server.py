@@ -8,12 +8,10 @@ answers what it has begun, and ends.
 
 import argparse
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import structlog
 import uvicorn
 from dagster import DagsterInstance
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -28,6 +26,7 @@ from dist_task_pipelines.api.platform import Platform
 from dist_task_pipelines.api.protocol import PatientProtocol
 from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.logs import log_plainly
 from dist_task_pipelines.orchestration.dispatcher import DispatchThread, dispatching
 from dist_task_pipelines.orchestration.garbage import spare_what_is_there
 from dist_task_pipelines.orchestration.jobs import Jobs
@@ -145,27 +144,13 @@ def _signals_outlived() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _log_plainly() -> None:
-    """Log to standard error; of an error its stack, never the values in it."""
-    structlog.configure(
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(
-                colors=False, exception_formatter=structlog.dev.plain_traceback
-            ),
-        ],
-    )
-
-
 def main() -> None:
     """Serve with the settings of the environment."""
     parser = argparse.ArgumentParser(prog="server", description=__doc__)
     parser.add_argument("--workspace", required=True, help="Dagster's workspace file")
     parser.add_argument("--port", required=True, type=int)
     arguments = parser.parse_args()
-    _log_plainly()
+    log_plainly()
     run(Settings.from_environment().with_port(arguments.port), arguments.workspace)
 
 

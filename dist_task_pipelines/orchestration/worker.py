@@ -27,6 +27,7 @@ from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.domain.errors import DistTaskError
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.workers import BEAT_SECONDS
+from dist_task_pipelines.logs import log_plainly
 from dist_task_pipelines.orchestration.celery_app import RUN_TASK, celery_app
 from dist_task_pipelines.orchestration.dagster_files import dagster_instance
 from dist_task_pipelines.orchestration.dispatcher import dispatching
@@ -37,9 +38,8 @@ from dist_task_pipelines.orchestration.run_execution import RunExecution
 from dist_task_pipelines.orchestration.step_executor import interrupt_all_runs
 from dist_task_pipelines.settings import Settings
 
-SPARE = (
-    1  # runs at a time beyond `workers.concurrency`: a person's need not wait for dispatched ones
-)
+# Runs at a time beyond `workers.concurrency`: a person's need not wait for dispatched ones.
+SPARE = 1
 
 log = structlog.get_logger(__name__)
 
@@ -127,7 +127,7 @@ def _signs_of_life(ledger: Ledger, name: str, execution: RunExecution) -> Iterat
 
 def main() -> None:
     """Be a worker with the settings of the process that started this one."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    log_plainly()
     sys.exit(run_worker(Settings.from_environment()))
 
 
