@@ -1,9 +1,13 @@
 """What the code relies on in Dagster without being promised it, a test for each.
 
 After an upgrade, a failure names the API, what is no longer true of it, and the file that uses it.
+The list is whole: what the code imports and is not on it fails, and so does what has no place in
+docs/architecture.md.
 """
 
+import ast
 import inspect
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,6 +25,7 @@ from dagster._core.utils import FuturesAwareThreadPoolExecutor
 from dagster._grpc.__generated__.dagster_api_pb2 import Empty, ListRepositoriesRequest
 from dagster._grpc.server import DagsterApiServer, LoadedRepositories
 
+ROOT = Path(__file__).parents[2]
 EXECUTOR = "dist_task_pipelines/orchestration/step_executor.py"
 SERVER = "dist_task_pipelines/orchestration/code_server.py"
 ONE_PORT = "dist_task_pipelines/orchestration/server.py"
@@ -78,6 +83,7 @@ CALLEES = [
         ),
         EXECUTOR,
     ),
+    Callee(_CONTEXT, "StepExecutionContext", (), EXECUTOR),
     Callee(_CONTEXT, "PlanExecutionContext.for_step", ("step", "known_state"), EXECUTOR),
     *(
         Callee(_CONTEXT, f"PlanOrchestrationContext.{name}", (), EXECUTOR)
@@ -220,7 +226,9 @@ CALLEES = [
         for name in ("RegisteredCodeLocationOrigin", "RemoteJobOrigin", "RemoteRepositoryOrigin")
     ),
     Callee("dagster._core.snap", "snapshot_from_execution_plan", ("execution_plan",), LAUNCHING),
+    Callee("dagster._core.snap", "ExecutionPlanSnapshot", (), LAUNCHING),
     Callee("dagster._core.launcher", "LaunchRunContext", ("dagster_run", "workspace"), LAUNCHING),
+    Callee("dagster._core.launcher", "LaunchRunContext.dagster_run", (), LAUNCHER),
     Callee("dagster._core.launcher", "CheckRunHealthResult", ("status", "msg"), LAUNCHER),
     Callee("dagster._core.launcher", "WorkerStatus.RUNNING", (), LAUNCHER),
     Callee("dagster._core.launcher", "WorkerStatus.FAILED", (), LAUNCHER),
@@ -262,13 +270,46 @@ CALLEES = [
             ("fetchone", ("query",)),
         )
     ),
+    Callee("dagster._core.snap", "ExecutionPlanSnapshot", (), STORAGE),
+    *(
+        Callee("dagster._core.events", name, (), STORAGE)
+        for name in ("ASSET_CHECK_EVENTS", "ASSET_EVENTS", "PIPELINE_EVENTS")
+    ),
+    Callee("dagster._core.storage.event_log.schema", "SqlEventLogStorageTable.insert", (), STORAGE),
+    Callee("dagster._core.storage.sql", "create_engine", ("url",), STORAGE),
+    Callee("dagster._serdes", "ConfigurableClassData", (), STORAGE),
+    Callee("dagster_mysql", "DagsterMySQLStorage.register_instance", ("instance",), STORAGE),
+    Callee("dagster_mysql", "MySQLScheduleStorage", ("mysql_url",), STORAGE),
     Callee("dagster_mysql", "MySQLRunStorage", ("mysql_url",), STORAGE),
     Callee("dagster_mysql", "MySQLEventLogStorage", ("mysql_url",), STORAGE),
     Callee("dagster_mysql.utils", "mysql_isolation_level", (), STORAGE),
     Callee("dagster._core.storage.runs", "SqliteRunStorage.from_local", ("base_dir",), STORAGE),
+    Callee(
+        "dagster._core.storage.schedules",
+        "SqliteScheduleStorage.from_local",
+        ("base_dir",),
+        STORAGE,
+    ),
+    Callee("dagster._core.storage.sqlite_storage", "DagsterSqliteStorage", (), STORAGE),
+    Callee(
+        "dagster._core.storage.event_log.sqlite.consolidated_sqlite_event_log",
+        "ConsolidatedSqliteEventLogStorage",
+        ("base_dir",),
+        STORAGE,
+    ),
+    *(
+        Callee("dagster._core.storage.event_log", f"SqlPollingEventWatcher.{name}", given, STORAGE)
+        for name, given in (
+            ("watch_run", ("run_id", "cursor", "callback")),
+            ("unwatch_run", ("run_id", "handler")),
+            ("close", ()),
+        )
+    ),
+    Callee("dagster._core.event_api", "EventHandlerFn", (), STORAGE),
     Callee("dagster", "DagsterInstance.get_yaml_python_handlers", (), FILES),
     Callee("dagster", "DagsterInstance.report_run_canceling", ("run",), LAUNCHER),
     Callee("dagster._serdes", "ConfigurableClass", (), LAUNCHER),
+    Callee("dagster._serdes", "ConfigurableClassData", (), LAUNCHER),
     *(
         Callee("dagster._grpc.__generated__.dagster_api_pb2", name, (), SERVER)
         for name in ("Empty", "ReloadCodeReply", "ReloadCodeRequest")
@@ -279,6 +320,7 @@ CALLEES = [
         ("workspace_process_context",),
         ONE_PORT,
     ),
+    Callee("dagster_webserver.version", "__version__", (), ONE_PORT),
     Callee(
         "dagster._core.workspace.context",
         "WorkspaceProcessContext",
@@ -305,6 +347,34 @@ def parameters_of(found: Any) -> set[str]:
     """Those of its signature; Dagster's records show theirs as annotations only."""
     fields = inspect.get_annotations(found) if inspect.isclass(found) else {}
     return {*inspect.signature(found).parameters, *fields}
+
+
+def private_imports(file: Path) -> Iterator[str]:
+    """What a file imports of Dagster that is not in its public module, as `module.name`."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and re.match(r"dagster[._]", node.module or ""):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_all_that_is_imported_of_it_is_on_the_list() -> None:
+    for folder in ("dist_task_pipelines", "resources", "sensors"):
+        for file in (ROOT / folder).rglob("*.py"):
+            name = file.relative_to(ROOT).as_posix()
+            listed = {
+                ".".join([callee.module, callee.name.partition(".")[0]])
+                for callee in CALLEES
+                if name.startswith(callee.used_by)
+            }
+            missing = set(private_imports(file)) - listed
+            assert not missing, f"{name} imports {sorted(missing)}: name them in CALLEES"
+
+
+def test_every_file_that_relies_on_it_is_in_the_docs() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    section = text.partition("## Where Dagster's private API is used")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"^\| `(orchestration/[^`]*)`", section, re.MULTILINE))
+    used_by = {callee.used_by for callee in CALLEES} | {PLATFORM}
+    assert documented == {path.removeprefix("dist_task_pipelines/") for path in used_by}
 
 
 @pytest.mark.parametrize("callee", CALLEES, ids=str)
