@@ -10,12 +10,11 @@ from dist_task_pipelines.domain.status import Backoff, RetryStrategy
 from dist_task_pipelines.engine.judging import Limits
 from dist_task_pipelines.executors import Registry
 from dist_task_pipelines.flows import Catalog, flow_from, resolve_definition
+from dist_task_pipelines.flows.stored import DEFAULT_RETRY
 from dist_task_pipelines.ledger import Ledger, schema
 from dist_task_pipelines.ledger.database import Database
 from dist_task_pipelines.ledger.records import DispatchLimits, FlowRecord
 from dist_task_pipelines.settings import Settings
-
-DEFAULT_RETRY = "default_retry"  # the key of a stored definition
 
 
 def migrate_ledger(settings: Settings) -> str:

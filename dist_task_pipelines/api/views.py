@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dist_task_pipelines import schemas
-from dist_task_pipelines.assembly import DEFAULT_RETRY
 from dist_task_pipelines.domain.json import JsonObject
+from dist_task_pipelines.flows.stored import apart
 from dist_task_pipelines.ledger.records import (
     ExceptionRecord,
     FlowRecord,
@@ -26,20 +26,13 @@ def flow(record: FlowSummary) -> schemas.FlowVersion:
         version=record.version,
         description=record.description,
         flow_type=record.flow_type,
-        **(_parts(record.definition) if isinstance(record, FlowRecord) else {}),
+        **(apart(record.definition) if isinstance(record, FlowRecord) else {}),
         is_active=record.is_active,
         created_at=record.created_at,
         updated_at=record.updated_at,
         create_user=record.create_user,
         updated_user=record.updated_user,
     )
-
-
-def _parts(stored: JsonObject) -> JsonObject:
-    """A stored definition apart: what was sent, and what the platform added to it."""
-    added = {key: stored.get(key) for key in ("task_definitions", DEFAULT_RETRY)}
-    sent = {key: value for key, value in stored.items() if key not in added}
-    return {"definition": sent, **added}
 
 
 def task_definition(name: str, definition: JsonObject) -> schemas.TaskDefinition:

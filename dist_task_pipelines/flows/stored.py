@@ -1,4 +1,4 @@
-"""Reading a stored definition back into the flow that the engine runs.
+"""Reading a stored definition back: into the flow that the engine runs, and for people to see.
 
 A stored definition was checked when it was made; nothing here checks it again.
 """
@@ -8,6 +8,8 @@ from dataclasses import replace
 from dist_task_pipelines.domain.flow import Flow, InputField, RetrySettings, Task
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.status import Backoff, RetryStrategy
+
+TASK_DEFINITIONS, DEFAULT_RETRY = "task_definitions", "default_retry"  # added when it is stored
 
 _ENUMS = {"strategy": RetryStrategy, "backoff": Backoff}
 
@@ -20,7 +22,7 @@ def flow_from(
     What a task says goes before what its task definition says; of `retry`, key by key, and
     both before `default_retry`. At each of the two, `timeout` goes before `config.timeout`.
     """
-    definitions = definition["task_definitions"]
+    definitions = definition[TASK_DEFINITIONS]
     return Flow(
         id=id,
         name=definition["name"],
@@ -31,6 +33,13 @@ def flow_from(
             for task in definition["tasks"]
         ),
     )
+
+
+def apart(definition: JsonObject) -> JsonObject:
+    """A stored definition as it is shown: `definition`, as it was sent, and what was added."""
+    added = {key: definition.get(key) for key in (TASK_DEFINITIONS, DEFAULT_RETRY)}
+    sent = {key: value for key, value in definition.items() if key not in added}
+    return {"definition": sent, **added}
 
 
 def _task(own: JsonObject, base: JsonObject, default_retry: RetrySettings) -> Task:

@@ -5,6 +5,7 @@ time are missing.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from dist_task_pipelines.domain.status import (
     TransactionStatus,
 )
 from dist_task_pipelines.flows import Catalog, check_params, flow_from, resolve_definition
+from dist_task_pipelines.flows.stored import DEFAULT_RETRY
 from dist_task_pipelines.testing.rows import ExceptionRow, FlowRow, TaskRow, TransactionRow, now
 from dist_task_pipelines.testing.script import Script
 
@@ -70,6 +72,7 @@ class Memory:
         self, name: str, stored: JsonObject, flow_type: str, user: str, description: str
     ) -> FlowRow:
         """Store what `resolve_definition` made."""
+        stored = {**stored, DEFAULT_RETRY: asdict(RetrySettings())}
         versions = [row for row in self.flows.values() if row.flow.name == name]
         newest = versions[-1] if versions else None
         if newest and not newest.is_deleted and _same(newest.definition, stored):

@@ -87,7 +87,7 @@ async def list_(platform: OnPlatform, query: Annotated[FlowQuery, Query()]) -> R
     responses=errors(400, 404),
 )
 async def get(flow_id: FlowId, platform: OnPlatform) -> Response:
-    """A version with its definition, and in that the task definitions it uses."""
+    """A version with its definition, and the task definitions that it uses."""
     return success(views.flow(await platform.run(platform.ledger.flows.get, flow_id)))
 
 

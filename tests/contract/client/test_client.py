@@ -410,6 +410,10 @@ def test_a_definition_becomes_versions(client: Client) -> None:
     assert (first.name, first.version, first.is_active) == ("shop", 1, True)
     assert first.definition
     assert [each["id"] for each in first.definition["tasks"]] == ["deduct", "ship"]
+    assert "task_definitions" not in first.definition
+    assert first.task_definitions
+    assert set(first.task_definitions) == {"http_request"}
+    assert first.default_retry
     same = client.flows.apply(flow(task("deduct"), task("ship", "deduct")), name="shop")
     assert same.flow_id == "shop_v1"
     second = client.flows.create(
