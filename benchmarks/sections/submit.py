@@ -5,7 +5,7 @@ from benchmarks.report import Figure
 from benchmarks.submitting import Submitted, submit_in_batches, submit_singly
 
 SINGLE, QUICK_SINGLE = 6_000, 1_500
-BATCHED, QUICK_BATCHED = 30_000, 10_000
+BATCHED, QUICK_BATCHED = 30_000, 5_000
 CONNECTIONS, BATCH = 32, 500
 SINGLE_RATE, BATCH_RATE = 600, 6_000  # to be reached
 PATIENCE = 600.0  # seconds
