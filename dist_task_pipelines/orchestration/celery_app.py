@@ -61,7 +61,6 @@ def _broker(settings: Settings) -> dict[str, Any]:
     options = {
         "data_folder_in": str(folder / "messages"),
         "data_folder_out": str(folder / "messages"),
-        "control_folder": str(folder / "control"),
         "polling_interval": FILE_POLL_SECONDS,
     }
     return {

@@ -2,7 +2,9 @@
 
 Kombu's own writes a message under its final name, where a reader may find it half written, and
 moves it to the system's temporary folder to read it, which may be another file system. Here a
-message appears whole and is taken by one rename.
+message appears whole and is taken by one rename. Kombu's also shares a file that says which queue
+is bound to what; a process that ended while it wrote it left the broker unusable. Every process
+that uses a queue declares it, so here each knows by itself.
 """
 
 import os
@@ -13,12 +15,18 @@ from queue import Empty
 from time import time_ns
 from typing import Any
 
-from kombu.transport import filesystem
+from kombu.transport import filesystem, virtual
 from kombu.utils.json import dumps, loads
 
 
 class Channel(filesystem.Channel):
     """Messages are files of the folder `data_folder_in`, named by time and queue."""
+
+    supports_fanout = False  # which alone needs the file
+
+    def get_table(self, exchange: str) -> Any:
+        """The queues that this process has bound to the exchange."""
+        return virtual.Channel.get_table(self, exchange)
 
     def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]
         folder = Path(self.data_folder_in)

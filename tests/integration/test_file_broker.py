@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
+from kombu.transport.virtual import BrokerState
 
 from dist_task_pipelines.orchestration.celery_app import QUEUE, celery_app, send_run
+from dist_task_pipelines.orchestration.file_broker import Transport
 from dist_task_pipelines.settings import Settings
 
 
@@ -54,3 +56,15 @@ def test_half_a_message_is_not_seen(app: Celery, tmp_path: Path) -> None:
     (tmp_path / "broker" / "messages" / f".half.{QUEUE}.msg").write_text("{")
     assert take(app) == "whole"
     assert take(app) is None
+
+
+def test_a_process_that_ended_at_any_moment_leaves_the_broker_usable(
+    app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that had created the file of a queue's bindings and not written it yet."""
+    monkeypatch.setattr(Transport, "global_state", BrokerState())  # as a new process has it
+    control = tmp_path / "broker" / "control"
+    control.mkdir()
+    (control / f"{QUEUE}.exchange").touch()
+    send_run(app, "after")
+    assert take(app) == "after"
