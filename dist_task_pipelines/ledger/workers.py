@@ -93,10 +93,10 @@ class WorkerStore:
         batch = connection.execute(held.where(_batch.run_id == run_id)).first()
         if batch and batch.ended_at is None and batch.lease_expires_at > now:
             return True
-        claimed = sa.select(_claim.worker).where(_claim.run_id == run_id)
-        name = batch.worker if batch else connection.scalar(claimed)
+        claimed = connection.scalar(sa.select(_claim.worker).where(_claim.run_id == run_id))
+        names = {claimed, batch.worker if batch else None} - {None}
         living = sa.select(_worker.name).where(
-            _worker.name == name, _worker.last_seen_at >= self._dead_line()
+            _worker.name.in_(names), _worker.last_seen_at >= self._dead_line()
         )
         return connection.scalar(living) is not None
 

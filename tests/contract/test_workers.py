@@ -76,3 +76,19 @@ def test_a_batchs_run_is_executed_while_its_lease_lasts(
     assert ledger.workers.executes(batch.run_id), "its worker comes to the end of the run"
     clock.step(DEAD_AFTER_SECONDS + 1)
     assert not ledger.workers.executes(batch.run_id)
+
+
+def test_a_persons_run_is_executed_while_its_worker_lives_whatever_became_of_its_batch(
+    ledger: Ledger,
+) -> None:
+    flow = a_flow(ledger)
+    [record] = submit(ledger, flow, "a")
+    ledger.workers.join(WORKER, host="h", pid=7)
+    ledger.workers.claim("run-1", worker=WORKER)
+    batch = ledger.batches.adopt(
+        flow.id, [record.seq], run_id="run-1", worker="the host", lease=30, actor="ann"
+    )
+    ledger.batches.end(batch.id, BatchEnd.DONE)
+    assert ledger.workers.executes("run-1"), "it comes to the end of the run"
+    ledger.workers.leave(WORKER)
+    assert not ledger.workers.executes("run-1")
