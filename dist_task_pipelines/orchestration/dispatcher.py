@@ -58,7 +58,7 @@ class DispatchThread:
         self._every = LOOK_EVERY if looks else None
         self._woken = threading.Event()
         self._closed = threading.Event()
-        self._launched: dict[int, float] = {}  # when a batch's run was sent, by the batch
+        self._again: dict[int, float] = {}  # when a batch was launched again, while it waits
         self._thread = threading.Thread(target=self._work, name="dispatch", daemon=True)
 
     def start(self) -> None:
@@ -99,19 +99,29 @@ class DispatchThread:
 
     def _look_after(self) -> None:
         """Hand back what lost its worker, and launch again what no worker has taken."""
-        self._ledger.batches.expire()
+        try:
+            self._ledger.batches.expire()
+        except ExceptionGroup as group:  # the other batches, and what is due, are not harmed
+            for error in group.exceptions:
+                log.warning("cannot hand back", error=str(error), notes=error.__notes__)
+        now = time.monotonic()
         waiting = waiting_for_worker(self._ledger)
-        self._launched = {each.id: self._launched.get(each.id, 0.0) for each in waiting}
-        long_ago = time.monotonic() - LAUNCH_AGAIN_AFTER
-        self._launch([each for each in waiting if self._launched[each.id] < long_ago])
+        launched = {each.id: self._again.get(each.id) for each in waiting}
+        again = [each for each in waiting if _is_long_ago(launched[each.id], now)]
+        self._again = {key: at for key, at in launched.items() if at is not None}
+        self._again |= {each.id: now for each in again}
+        self._launch(again)
 
     def _launch(self, batches: Sequence[DispatchedBatch]) -> None:
         for batch in batches:
-            self._launched[batch.id] = time.monotonic()
             try:
                 self._launcher.launch(batch)
             except Exception:  # it stays in the ledger and is launched again
                 log.exception("a run could not be launched", batch=batch.id, flow=batch.flow_id)
+
+
+def _is_long_ago(launched: float | None, now: float) -> bool:
+    return launched is None or now - launched > LAUNCH_AGAIN_AFTER
 
 
 def waiting_for_worker(

@@ -7,8 +7,10 @@ not its own any more, is left as it is.
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import structlog
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
@@ -17,7 +19,7 @@ from dagster._core.events import EngineEventData
 from dagster._core.execution.api import execute_run_iterator
 from dagster._utils.error import serializable_error_info_from_exc_info
 
-from dist_task_pipelines.domain.errors import Conflict, DistTaskError, NotFound
+from dist_task_pipelines.domain.errors import Conflict, DistTaskError, LedgerUnavailable, NotFound
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.orchestration.jobs import Jobs
 from dist_task_pipelines.orchestration.run_batch import holding, is_persons_act
@@ -26,7 +28,10 @@ from dist_task_pipelines.orchestration.tags import BATCH_ID_TAG
 
 log = structlog.get_logger(__name__)
 
+TRY_AGAIN = 0.5  # seconds until the next try when the ledger is away
 NOT_BEGUN = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
+
+R = TypeVar("R")
 
 
 class RunExecution:
@@ -71,6 +76,8 @@ class RunExecution:
             self._execute(run)
         elif run.status is DagsterRunStatus.CANCELED:  # perhaps before it began
             stop_batch(self._ledger, run)
+        elif run.status is DagsterRunStatus.CANCELING:
+            self._cancel_if_not_begun(run)
 
     def _execute(self, run: DagsterRun) -> None:
         try:
@@ -103,11 +110,8 @@ class RunExecution:
         """
         batch_id = self._batch_of(run)
         if batch_id is None:
-            self._ledger.workers.claim(run.run_id, worker=self._worker)
-            try:
+            with self._claimed(run):
                 yield
-            finally:
-                self._ledger.workers.let_go(run.run_id)
             return
         batch = self._ledger.batches.acquire(
             batch_id, run_id=run.run_id, worker=self._worker, lease=self._lease
@@ -115,12 +119,56 @@ class RunExecution:
         with holding(self._ledger, batch):
             yield
 
+    @contextmanager
+    def _claimed(self, run: DagsterRun) -> Iterator[None]:
+        """Within, no other worker executes this run, for which no batch was dispatched.
+
+        Raises:
+            Conflict: another worker does, or it went on since it was looked at.
+        """
+        self._patiently(lambda: self._ledger.workers.claim(run.run_id, worker=self._worker))
+        try:
+            now = self._instance.get_run_by_id(run.run_id)
+            if now is None or now.status not in {run.status, *NOT_BEGUN}:
+                raise Conflict(f"run {run.run_id} is {now.status.value if now else 'deleted'}")
+            yield
+        finally:
+            self._ledger.workers.let_go(run.run_id)
+
+    def _cancel_if_not_begun(self, run: DagsterRun) -> None:
+        """End a run that a person terminated before any worker had it: nobody else would."""
+        stop_batch(self._ledger, run)
+        batch_id = self._batch_of(run)
+        if batch_id is None:
+            with suppress(Conflict), self._claimed(run):
+                self._instance.report_run_canceled(run)
+        elif not self._ledger.batches.was_taken_by(batch_id, run.run_id):
+            self._instance.report_run_canceled(run)
+
     def _batch_of(self, run: DagsterRun) -> int | None:
         """The batch for which the run was dispatched; None for one that a person started."""
         tag = run.tags.get(BATCH_ID_TAG)
-        if tag is None or is_persons_act(self._ledger, run, int(tag)):
+        if tag is None:
             return None
-        return int(tag)
+        persons = self._patiently(lambda: is_persons_act(self._ledger, run, int(tag)))
+        return None if persons else int(tag)
+
+    def _patiently(self, work: Callable[[], R]) -> R:
+        """Do the work; while the ledger is away do it again, as long as a lease lasts.
+
+        A run that a person started is sent to the workers once.
+
+        Raises:
+            LedgerUnavailable: the ledger stays away.
+        """
+        until = time.monotonic() + self._lease
+        while True:
+            try:
+                return work()
+            except LedgerUnavailable:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(TRY_AGAIN)
 
     def _run_steps(self, run: DagsterRun) -> None:
         try:

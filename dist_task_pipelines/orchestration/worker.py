@@ -24,7 +24,6 @@ from celery.signals import worker_ready, worker_shutting_down
 
 from dist_task_pipelines.application import put_on_path
 from dist_task_pipelines.assembly import open_ledger
-from dist_task_pipelines.domain.errors import DistTaskError
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.workers import BEAT_SECONDS
 from dist_task_pipelines.logs import log_plainly
@@ -67,7 +66,7 @@ def run_worker(settings: Settings) -> int:
             lease=settings.dispatch.lease_seconds,
             at_end=dispatch.wake,
         )
-        parts.enter_context(_signs_of_life(ledger, name, execution))
+        parts.enter_context(signs_of_life(ledger, name, execution))
         spare_what_is_there()
         return _consume(celery_app(settings), settings.workers.concurrency, execution)
 
@@ -101,7 +100,7 @@ def _on_ready(**_: object) -> None:
 
 
 @contextmanager
-def _signs_of_life(ledger: Ledger, name: str, execution: RunExecution) -> Iterator[None]:
+def signs_of_life(ledger: Ledger, name: str, execution: RunExecution) -> Iterator[None]:
     """Within, the ledger hears every few seconds that the worker is there."""
     ended = threading.Event()
     join = partial(ledger.workers.join, name, host=socket.gethostname(), pid=os.getpid())
@@ -111,7 +110,7 @@ def _signs_of_life(ledger: Ledger, name: str, execution: RunExecution) -> Iterat
             try:
                 if not ledger.workers.beat(name, runs=execution.under_way):
                     join()
-            except DistTaskError as error:
+            except Exception as error:  # whatever its driver raises: the next may be heard
                 log.warning("the ledger does not hear that the worker is there", error=str(error))
 
     join()

@@ -1,10 +1,12 @@
 """Runs that are delivered to a worker: executed once, whatever the broker does."""
 
+import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import dagster as dg
@@ -13,13 +15,16 @@ import sqlalchemy as sa
 
 import definitions
 from dist_task_pipelines.assembly import dispatch_limits, migrate_ledger, open_ledger
+from dist_task_pipelines.domain.errors import LedgerUnavailable
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.engine.submit import SubmitRequest, submit_many
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import DispatchedBatch
+from dist_task_pipelines.orchestration import run_execution, worker
 from dist_task_pipelines.orchestration.dagster_files import dagster_instance
 from dist_task_pipelines.orchestration.dispatch import left_undone, take_up
+from dist_task_pipelines.orchestration.dispatcher import DispatchThread
 from dist_task_pipelines.orchestration.jobs import Jobs
 from dist_task_pipelines.orchestration.keeping import keeping_open
 from dist_task_pipelines.orchestration.launching import BatchLauncher
@@ -312,6 +317,50 @@ def test_so_it_is_when_its_message_was_lost(bench: Bench) -> None:
     assert len(bench.sent) == 1
 
 
+def test_a_run_that_was_terminated_before_it_began_is_cancelled_by_its_delivery(
+    bench: Bench, participant: Participant
+) -> None:
+    bench.submit("ended")
+    run_id = bench.dispatch().run_id
+    assert run_id
+    assert bench.instance.run_launcher.terminate(run_id)
+    assert bench.run(run_id).status is dg.DagsterRunStatus.CANCELING
+    assert bench.deliver(run_id).status is dg.DagsterRunStatus.CANCELED
+    assert bench.status("ended") is TransactionStatus.FAILED
+    assert participant.calls["ended:deduct"] == 0
+
+
+def test_so_is_one_that_a_person_launched(bench: Bench) -> None:
+    config = {"resources": {"batch": {"config": {"transaction_id": "never"}}}}
+    run_id = bench.person_launches("shop_v1", config)
+    assert bench.instance.run_launcher.terminate(run_id)
+    assert bench.deliver(run_id).status is dg.DagsterRunStatus.CANCELED
+    assert not bench.ledger.transactions.find(["never"])
+
+
+@pytest.mark.parametrize("by", ["platform", "person"])
+def test_a_repeated_delivery_does_not_cancel_a_run_that_is_being_stopped(
+    bench: Bench, participant: Participant, by: str
+) -> None:
+    held = f"held_by_{by}"
+    config = {"resources": {"batch": {"config": {"transaction_id": held, "params": {}}}}}
+    if by == "person":
+        run_id = bench.person_launches("shop_v1", config)
+    else:
+        bench.submit(held)
+        run_id = str(bench.dispatch().run_id)
+    call = f"{held}:deduct"
+    participant.hold(call)
+    at_work = threading.Thread(target=bench.deliver, args=[run_id])
+    at_work.start()
+    participant.wait_for_call(call)
+    assert bench.instance.run_launcher.terminate(run_id)
+    assert bench.deliver(run_id).status is dg.DagsterRunStatus.CANCELING
+    participant.release(call)
+    at_work.join()
+    assert bench.run(run_id).status is dg.DagsterRunStatus.CANCELED
+
+
 def test_a_re_executed_run_is_executed_once(bench: Bench, participant: Participant) -> None:
     participant.fail("person:deduct", 422)
     bench.submit("person")
@@ -340,6 +389,58 @@ def test_a_run_of_intervene_is_executed_once_even_if_delivered_twice_at_once(
         each.join()
     assert bench.run(run_id).status is dg.DagsterRunStatus.SUCCESS
     assert len(bench.ledger.audit.page("transaction:mend")) == 1
+
+
+def test_a_run_of_a_persons_waits_for_a_ledger_that_is_away(
+    bench: Bench, participant: Participant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent to the workers once: nobody would launch it again."""
+    participant.fail("away:deduct", 422)
+    bench.submit("away")
+    batch = bench.dispatch()
+    failed = bench.deliver(batch.run_id)
+    parent = {"parent_run_id": failed.run_id, "root_run_id": failed.run_id}
+    tags = {"dist_task/batch_id": str(batch.id)}
+    run_id = bench.person_launches("shop_v1", batch_config(batch), tags=tags, **parent)
+    monkeypatch.setattr(run_execution, "TRY_AGAIN", 0.01)
+    for store, name in ((bench.ledger.batches, "run_of"), (bench.ledger.workers, "claim")):
+        monkeypatch.setattr(store, name, away_once(getattr(store, name)))
+    assert bench.deliver(run_id).status is dg.DagsterRunStatus.SUCCESS
+
+
+def away_once(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of a ledger that cannot be reached the first time."""
+    calls = itertools.count()
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == 0:
+            raise LedgerUnavailable("away")
+        return method(*args, **kwargs)
+
+    return call
+
+
+def test_a_run_that_another_worker_has_ended_meanwhile_is_not_executed_again(
+    bench: Bench, participant: Participant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    participant.fail("mended:deduct", 422, 422)
+    bench.submit("mended")
+    bench.deliver(bench.dispatch().run_id)
+    config = {"ops": {"carry_out": {"config": {"action": "retry", "transaction_id": "mended"}}}}
+    run_id = bench.person_launches("intervene", config)
+    claim = bench.ledger.workers.claim
+
+    def late(*args: Any, **kwargs: Any) -> None:
+        """Another worker executes the run first, and the retry fails before this one goes on."""
+        monkeypatch.setattr(bench.ledger.workers, "claim", claim)
+        bench.deliver(run_id)
+        bench.deliver(bench.dispatch().run_id)
+        claim(*args, **kwargs)
+
+    monkeypatch.setattr(bench.ledger.workers, "claim", late)
+    assert bench.deliver(run_id).status is dg.DagsterRunStatus.SUCCESS
+    assert len(bench.ledger.audit.page("transaction:mended")) == 1, "a person asked once"
+    assert not bench.ledger.dispatcher.is_anything_due()
 
 
 def test_a_run_whose_job_is_not_there_fails(bench: Bench) -> None:
@@ -401,3 +502,65 @@ def test_a_batch_whose_message_was_lost_is_launched_again_once_a_worker_is_there
     assert again.run_id == batch.run_id
     take_up(bench.launcher, [again])
     assert bench.sent == [batch.run_id] * 2
+
+
+@contextmanager
+def a_dispatch_thread(bench: Bench, *, looks: bool) -> Iterator[DispatchThread]:
+    thread = DispatchThread(
+        bench.ledger, bench.launcher, dispatch_limits(bench.settings), looks=looks
+    )
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.close()
+
+
+def test_a_batch_that_cannot_be_handed_back_does_not_keep_others_from_being_dispatched(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        error = ValueError("its flow's task type is not installed")
+        error.add_note("batch 1 could not be ended")
+        raise ExceptionGroup("not all batches could be ended", [error])
+
+    launched = SimpleQueue[DispatchedBatch]()
+    monkeypatch.setattr(bench.ledger.batches, "expire", refuse)
+    monkeypatch.setattr(bench.launcher, "launch", launched.put)
+    bench.submit("healthy")
+    with a_dispatch_thread(bench, looks=True):
+        assert launched.get(timeout=60).transaction_id == "healthy"
+
+
+def test_a_worker_remembers_nothing_of_what_it_dispatched(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched = SimpleQueue[DispatchedBatch]()
+    monkeypatch.setattr(bench.launcher, "launch", launched.put)
+    bench.submit("forgotten")
+    with a_dispatch_thread(bench, looks=False) as thread:
+        thread.wake()
+        assert launched.get(timeout=60).transaction_id == "forgotten"
+    kept = [value for value in vars(thread).values() if isinstance(value, dict)]
+    assert not any(kept)
+
+
+def test_signs_of_life_go_on_whatever_the_ledgers_driver_raises(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = SimpleQueue[str]()
+    beat = bench.ledger.workers.beat
+
+    def hear(name: str, **_: Any) -> bool:
+        heard.put(name)
+        return True
+
+    def unforeseen(*_: Any, **__: Any) -> bool:
+        monkeypatch.setattr(bench.ledger.workers, "beat", hear)
+        raise RuntimeError("packet sequence number wrong")
+
+    monkeypatch.setattr(worker, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(bench.ledger.workers, "beat", unforeseen)
+    with worker.signs_of_life(bench.ledger, "w", bench.execution):
+        assert heard.get(timeout=60) == "w"
+    assert not beat("w", runs=0), "it is off the list"
