@@ -45,11 +45,17 @@ def _database(platform: Platform) -> PartHealth:
 
 
 def _workers(platform: Platform) -> WorkersHealth:
+    alive = len(platform.ledger.workers.alive())
     work = platform.ledger.monitoring.in_flight()
-    message = f"{work.lost} runs lost their lease and wait to be handed back" if work.lost else ""
+    troubles = {
+        "no worker is there; `dist-task worker` starts one": not alive,
+        f"{work.lost} runs lost their lease and wait to be handed back": work.lost,
+    }
+    present = [message for message, is_so in troubles.items() if is_so]
     return WorkersHealth(
-        ok=not work.lost,
-        message=message,
+        ok=not present,
+        message="; ".join(present),
+        alive=alive,
         runs_in_flight=work.running + work.waiting,
         expired_leases=work.lost,
     )

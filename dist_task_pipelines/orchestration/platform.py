@@ -160,8 +160,8 @@ def _stop_signal() -> Iterator[threading.Event]:
 
 def _wait_until_ready(url: str, processes: list[ManagedProcess], stop: threading.Event) -> None:
     deadline = time.monotonic() + START_TIMEOUT
-    has_daemon = any(process.name == DAEMON for process in processes)
-    while not is_ready(url, daemon=has_daemon) and not stop.wait(WATCH_INTERVAL / 2):
+    is_whole = any(process.name == DAEMON for process in processes)
+    while not is_ready(url, whole=is_whole) and not stop.wait(WATCH_INTERVAL / 2):
         for process in processes:
             if process.has_ended:
                 raise DistTaskError(f"the {process.name} ended at its start:\n{process.log_tail()}")

@@ -1,4 +1,4 @@
-"""Whether the platform serves: the UI answers, the flows are loaded, the sensors run."""
+"""Whether the platform serves: the UI answers, flows are loaded, sensors and workers run."""
 
 import json
 import urllib.request
@@ -13,23 +13,26 @@ QUERY = """
 TIMEOUT = 5  # seconds
 
 
-def is_ready(url: str, *, daemon: bool = True) -> bool:
-    """Whether the server at `url` has the code location, and the sensor daemon beats.
+def is_ready(url: str, *, whole: bool = True) -> bool:
+    """Whether the server at `url` has the flows, the sensor daemon beats, and a worker is there.
 
     Args:
-        daemon: whether to look at the daemon.
+        whole: whether to look at the daemon and the workers, too.
     """
-    request = urllib.request.Request(
-        f"{url}/graphql",
-        data=json.dumps({"query": QUERY}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
+    question = json.dumps({"query": QUERY}).encode()
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
-            found = json.load(reply)["data"]
+        found = _fetched(f"{url}/graphql", question)
+        if not _is_loaded(found):
+            return False
+        return not whole or (_beats(found) and _has_workers(_fetched(f"{url}/health")))
     except (OSError, ValueError):
         return False
-    return _is_loaded(found) and (not daemon or _beats(found))
+
+
+def _fetched(url: str, content: bytes | None = None) -> Any:
+    request = urllib.request.Request(url, content, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
+        return json.load(reply)["data"]
 
 
 def _is_loaded(data: Any) -> bool:
@@ -40,3 +43,7 @@ def _is_loaded(data: Any) -> bool:
 
 def _beats(data: Any) -> bool:
     return bool(data["instance"]["daemonHealth"]["daemonStatus"]["healthy"])
+
+
+def _has_workers(health: Any) -> bool:
+    return bool(health["workers"]["alive"])

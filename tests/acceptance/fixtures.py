@@ -4,6 +4,7 @@ A pytest plugin, for the browser tests share it.
 """
 
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -21,12 +22,18 @@ from tests.services.process import running
 
 BROKER_PORT = free_port()
 REQUEST_TOPIC = "dist_task_requests"
+CANARY = "cAnArY"  # in every secret of these tests, so that no part of one goes unnoticed
+ENVIRONMENT = {"BROKER_SECRET": f"{CANARY}{secrets.token_hex(8)}/+&"}
 CONFIG = f"""
+[workers]
+concurrency = 8
 [dispatch]
 max_runs_in_flight = 16  # tests do not wait for each other's runs
 [rocketmq]
 endpoints = "127.0.0.1:{BROKER_PORT}"
 request_topic = "{REQUEST_TOPIC}"
+access_key = "joe"
+secret_key = "${{BROKER_SECRET}}"
 """
 ROOT = Path(__file__).parents[2]
 
@@ -50,7 +57,7 @@ def platform(
     """
     home = tmp_path_factory.mktemp("platform")
     migrate_ledger(Settings.load(None, home))
-    config, environment = CONFIG, dict[str, str]()
+    config, environment = CONFIG, dict(ENVIRONMENT)
     for module in {item.getparent(pytest.Module) for item in request.session.items}:
         tests = module and module.obj
         register(home, getattr(tests, "FLOWS", {}), participant.url)

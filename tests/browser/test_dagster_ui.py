@@ -77,8 +77,7 @@ def test_a_failed_run_is_re_executed_from_its_failure(
 
 
 def test_the_assets_show_their_numbers_and_their_checks(page: Page, platform: Platform) -> None:
-    page.goto(f"{platform.url}/assets")
-    page.get_by_role("link", name="order_flow").click()
+    page.goto(f"{platform.url}/assets/ledger/order_flow")
     expect(page.get_by_text("backlog_age_seconds").first).to_be_visible()
     page.get_by_role("tab", name="Checks").click()
     page.get_by_text("nothing_stuck").first.click()

@@ -90,8 +90,10 @@ def test_statistics_of_all_flows_and_of_one(worked: Api) -> None:
 
 
 def test_health_tells_of_each_part(api: Api, order: Flow) -> None:
+    api.ledger.workers.join("first", host="here", pid=1)
     health = api.get("/health").data
     assert (health["status"], health["workers"]["runs_in_flight"]) == ("ok", 0)
+    assert health["workers"]["alive"] == 1
     assert health["database"]["message"].startswith("sqlite:///")
     api.submit("a")
     dispatch(api.ledger, order)
@@ -114,7 +116,9 @@ def test_lost_work_and_a_silent_daemon_are_told(
     assert health.data["daemon"]["message"] == "no heartbeat of SENSOR"
     assert health.data["workers"] == {
         "ok": False,
-        "message": "1 runs lost their lease and wait to be handed back",
+        "message": "no worker is there; `dist-task worker` starts one; "
+        "1 runs lost their lease and wait to be handed back",
+        "alive": 0,
         "runs_in_flight": 0,
         "expired_leases": 1,
     }
