@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from dist_task_pipelines.domain.errors import DistTaskError, LedgerUnavailable
+from dist_task_pipelines.domain.errors import LedgerUnavailable
 from dist_task_pipelines.engine.submit import Result, SubmitRequest, submit_many
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import TransactionRecord
@@ -94,12 +94,12 @@ class SubmitQueue:
         return group
 
     def _accept(self, requests: Sequence[SubmitRequest]) -> Sequence[Result | Exception]:
-        """Accept them together; what the ledger refuses together, one by one."""
+        """Accept them together; one by one where one of them keeps the others from it."""
         try:
             results: Sequence[Result | Exception] = self._submit_many(requests)
         except LedgerUnavailable:
             raise
-        except DistTaskError as error:
+        except Exception as error:  # a row refused, or what nobody thought of
             if len(requests) == 1:
                 return [error]
             results = [result for one in requests for result in self._accept([one])]

@@ -97,6 +97,27 @@ def test_a_row_that_is_refused_does_not_keep_others_out(
     assert [each.status for each in at_once(api, *requests)] == [200, 400, 200, 200]
 
 
+def test_a_flow_that_cannot_be_read_does_not_keep_others_submits_from_being_accepted(
+    api: Api, order: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that a newer version of the platform stored."""
+    other = api.a_flow("other").id
+    load = api.ledger.flows.load
+
+    def loading(identifier: str) -> Flow:
+        if identifier == other:
+            raise TypeError("got an unexpected keyword argument")
+        return load(identifier)
+
+    monkeypatch.setattr(api.ledger.flows, "load", loading)
+    requests = [
+        {"instance_id": str(number), "flow_id": other if number % 8 == 0 else "order"}
+        for number in range(32)
+    ]
+    answers = at_once(api, *requests)
+    assert [each.status for each in answers] == [500, *[200] * 7] * 4
+
+
 def test_an_accepted_submit_outlives_the_server(home: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(home)],
