@@ -80,9 +80,20 @@ def left_undone(
 
 
 def take_up(launcher: BatchLauncher, batches: Sequence[DispatchedBatch]) -> SkipReason:
-    """Launch the batches' runs; what the tick says of it."""
+    """Launch the batches' runs; what the tick says of it.
+
+    Raises:
+        ExceptionGroup: some could not be launched; the others were.
+    """
+    errors: list[Exception] = []
     for batch in batches:
-        launcher.launch(batch)
+        try:
+            launcher.launch(batch)
+        except Exception as error:  # one must not keep the others from being launched
+            error.add_note(f"the run of batch {batch.id} could not be launched")
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup("not all runs could be launched", errors)
     if not batches:
         return SkipReason("the dispatch threads left nothing undone")
     names = ", ".join(str(batch.id) for batch in batches)

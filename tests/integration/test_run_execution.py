@@ -489,6 +489,27 @@ def test_a_sensor_does_what_the_dispatch_threads_left_undone(bench: Bench) -> No
     assert bench.deliver(batch.run_id).status is dg.DagsterRunStatus.SUCCESS
 
 
+def test_a_run_that_cannot_be_launched_does_not_keep_a_sensor_from_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = dispatch_limits(bench.settings)
+    batches = []
+    for name in ("odd", "fine"):
+        bench.submit(name)
+        batches += bench.ledger.dispatcher.dispatch(limits, name_runs=True)
+    launch = bench.launcher.launch
+
+    def launching(batch: DispatchedBatch) -> None:
+        if batch.transaction_id == "odd":
+            raise ValueError("its job cannot be built")
+        launch(batch)
+
+    monkeypatch.setattr(bench.launcher, "launch", launching)
+    with pytest.raises(ExceptionGroup, match="not all runs"):
+        take_up(bench.launcher, batches)
+    assert bench.sent == [batches[1].run_id]
+
+
 def test_a_batch_whose_message_was_lost_is_launched_again_once_a_worker_is_there(
     bench: Bench,
 ) -> None:
