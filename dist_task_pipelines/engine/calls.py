@@ -10,8 +10,9 @@ from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.engine.redaction import presentable
-from dist_task_pipelines.engine.requests import refused, unforeseen
+from dist_task_pipelines.engine.requests import refused
 from dist_task_pipelines.executors import Registry
+from dist_task_pipelines.executors.base import unforeseen
 from dist_task_pipelines.flows import fill_secrets
 
 SecretLookup = Callable[[str], str | None]

@@ -4,7 +4,6 @@ Pure: rows in, attempts out. A request is made once, for the first attempt; ever
 repeats it.
 """
 
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -16,6 +15,7 @@ from dist_task_pipelines.domain.keys import idempotency_key
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.state import NOT_STARTED, may_be_called
 from dist_task_pipelines.domain.status import Applied
+from dist_task_pipelines.executors.base import unforeseen
 from dist_task_pipelines.flows import task_config, task_input
 from dist_task_pipelines.ledger.records import Batch, Member, TaskRow
 
@@ -108,15 +108,4 @@ def refused(error: InvalidInput) -> Outcome:
         "; ".join(str(fault) for fault in error.faults),
         retryable=False,
         applied=Applied.NO,
-    )
-
-
-def unforeseen(error: BaseException, applied: Applied) -> Outcome:
-    """The outcome of an attempt that broke in a way nobody thought of."""
-    return Outcome.failure(
-        type(error).__name__,
-        str(error) or repr(error),
-        retryable=False,
-        applied=applied,
-        stack="".join(traceback.format_exception(error)),
     )

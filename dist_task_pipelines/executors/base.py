@@ -255,7 +255,7 @@ class Executor(ABC, Generic[Config]):
         except Exception as error:  # an executor must never take its batch down
             if bound.expired():
                 return _timed_out(request.timeout, request.progress.give_up())
-            return _unforeseen(error, request.progress.give_up())
+            return unforeseen(error, request.progress.give_up())
         finally:
             request.progress.give_up()
 
@@ -306,7 +306,8 @@ def _timed_out(seconds: float, applied: Applied) -> Outcome:
     return Outcome.failure("Timeout", message, retryable=True, applied=applied)
 
 
-def _unforeseen(error: Exception, applied: Applied) -> Outcome:
+def unforeseen(error: BaseException, applied: Applied) -> Outcome:
+    """The outcome of a call that broke in a way nobody thought of."""
     return Outcome.failure(
         type(error).__name__,
         str(error) or repr(error),
