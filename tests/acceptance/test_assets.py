@@ -4,8 +4,8 @@ import pytest
 
 from tests.acceptance.making import flow, submit, task
 from tests.services.dagster_assets import Assets
-from tests.services.dagster_ui import eventually
 from tests.services.platform import Platform
+from tests.services.waiting import eventually
 
 FLOWS = {"watched": flow(task("deduct"))}
 

@@ -13,8 +13,8 @@ import pytest
 from dist_task_pipelines.domain.status import TransactionStatus
 from tests.acceptance.fixtures import BROKER_PORT, ROOT, served
 from tests.services import free_port
-from tests.services.dagster_ui import eventually
 from tests.services.platform import Platform, child_environment
+from tests.services.waiting import eventually
 
 README = (ROOT / "README.md").read_text()
 GREETER_PORT = free_port()

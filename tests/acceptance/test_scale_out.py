@@ -10,7 +10,6 @@ from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.settings import Settings
 from tests.acceptance.making import flow, register, submit, task
-from tests.services.dagster_ui import eventually
 from tests.services.participant import Participant
 from tests.services.platform import (
     COMMAND,
@@ -19,6 +18,7 @@ from tests.services.platform import (
     child_environment,
     running_platform,
 )
+from tests.services.waiting import eventually
 
 RUNS_AT_A_TIME = 4  # two on each host: the dispatched one, and the one kept for people
 HELD = [f"spread-{number}" for number in range(RUNS_AT_A_TIME)]

@@ -14,9 +14,9 @@ from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.orchestration.readiness import is_ready
 from dist_task_pipelines.settings import Settings
 from tests.acceptance.making import Flows, flow, register, submit, task
-from tests.services.dagster_ui import eventually
 from tests.services.participant import Participant
 from tests.services.platform import Platform, is_listening, marked_processes, running_platform
+from tests.services.waiting import eventually
 
 SHORT_LEASE = "[dispatch]\nlease_seconds = 2\n"
 QUICK = 8  # seconds that a call may take: the lease outlasts it by its own time

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.services.dagster_ui import PATIENCE
+from tests.services.waiting import PATIENCE
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (  # it asks nobody for updates, and runs as root where tests do

@@ -8,10 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from dagster import DagsterInstance
@@ -22,8 +22,8 @@ from dagster._grpc.client import DagsterGrpcClient
 from dagster_graphql.test.utils import execute_dagster_graphql
 
 from dist_task_pipelines.orchestration import code_server
+from tests.services.waiting import PATIENCE, eventually
 
-PATIENCE = 60.0  # seconds that a test waits for what should come within a few
 LOCATION = "dist_task_pipelines"
 SOURCES = Path(code_server.__file__).parents[2]
 
@@ -78,18 +78,6 @@ mutation($location: String!) {
   reloadRepositoryLocation(repositoryLocationName: $location) { __typename }
 }
 """
-
-T = TypeVar("T")
-
-
-def eventually(look: Callable[[], T | None], what: str) -> T:
-    """Look again and again until there is something to see."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if seen := look():
-            return seen
-        time.sleep(0.05)
-    raise AssertionError(f"not within {PATIENCE} s: {what}")
 
 
 class Server:

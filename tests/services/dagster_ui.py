@@ -2,16 +2,13 @@
 
 import json
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import Any
 from urllib.error import HTTPError
 
 from dist_task_pipelines.domain.json import JsonObject
-
-PATIENCE = 90.0  # seconds that a test waits for what should come within a few
-LOOK_AGAIN = 0.1  # seconds between two looks at a condition
+from tests.services.waiting import PATIENCE, eventually
 
 LOCATION = "dist_task_pipelines"
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
@@ -135,17 +132,6 @@ fragment Entry on MetadataEntry {
 TAKE_UP = ("new_requests", "due_retries", "expired_leases")  # the sensors that move transactions
 
 RunConfig = JsonObject | str  # a str: the text of the Launchpad, YAML
-
-T = TypeVar("T")
-
-
-def eventually(look: Callable[[], T | None], what: str, timeout: float = PATIENCE) -> T:
-    """What `look` gives once that is true; the test fails when that takes too long."""
-    deadline = monotonic() + timeout
-    while not (found := look()):
-        assert monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
-        sleep(LOOK_AGAIN)
-    return found
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import create_engine
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
-
 from tests.services import ServiceUnavailable, apt, compose, free_port
+from tests.services.databases import login_error
 from tests.services.process import found, named_or_first_that_starts, run, running
 
 URL_VARIABLE = "DIST_TASK_TEST_MYSQL_URL"
@@ -62,7 +59,7 @@ def mysql_server(cache_dir: Path) -> AbstractContextManager[str]:
     return named_or_first_that_starts(
         URL_VARIABLE,
         "MySQL or MariaDB",
-        _login_error,
+        login_error,
         {
             "Docker Compose": partial(compose.server, "mysql", 3306, _url),
             "installed": partial(_installed, "mysqld", "mariadbd"),
@@ -76,7 +73,7 @@ def mariadb_server(cache_dir: Path) -> AbstractContextManager[str]:
     return named_or_first_that_starts(
         MARIADB_URL_VARIABLE,
         "MariaDB",
-        _login_error,
+        login_error,
         {
             "Docker Compose": partial(compose.server, "mariadb", 3306, _url),
             "installed": partial(_installed, "mariadbd"),
@@ -118,7 +115,7 @@ def _served(program: Program) -> Iterator[str]:
         )
         url = _url(port)
         command = [*program.options(data), *place]
-        with running(command, folder / "log", partial(_login_error, url)):
+        with running(command, folder / "log", partial(login_error, url)):
             yield url
 
 
@@ -137,15 +134,6 @@ def _system_tables(program: Program) -> str:
         raise ServiceUnavailable(f"no system tables beside {program.command[-1]}")
     texts = (apt.first(program.share, f"*_{script}.sql").read_text() for script in scripts)
     return "\n".join(("CREATE DATABASE mysql;", "USE mysql;", *texts))
-
-
-def _login_error(url: str) -> str | None:
-    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 10})
-    try:
-        engine.connect().close()
-    except SQLAlchemyError as error:
-        return str(error).splitlines()[0]
-    return None
 
 
 def _url(port: int) -> str:

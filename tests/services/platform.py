@@ -25,7 +25,8 @@ from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import TaskRecord, TransactionRecord
 from dist_task_pipelines.settings import Settings
 from tests.services import free_port
-from tests.services.dagster_ui import PATIENCE, DagsterUI, Run, eventually
+from tests.services.dagster_ui import DagsterUI, Run
+from tests.services.waiting import PATIENCE, eventually
 
 MARK = "DIST_TASK_TEST_MARK"
 COMMAND = (sys.executable, "-m", "dist_task_pipelines.cli")

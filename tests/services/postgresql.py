@@ -9,11 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import create_engine
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
-
 from tests.services import apt, compose, free_port
+from tests.services.databases import login_error
 from tests.services.process import found, named_or_first_that_starts, run, running
 
 URL_VARIABLE = "DIST_TASK_TEST_POSTGRESQL_URL"
@@ -46,7 +43,7 @@ def postgresql_server(cache_dir: Path) -> AbstractContextManager[str]:
     return named_or_first_that_starts(
         URL_VARIABLE,
         "PostgreSQL",
-        _login_error,
+        login_error,
         {
             "Docker Compose": partial(compose.server, "postgresql", 5432, _url),
             "installed": _installed,
@@ -88,21 +85,12 @@ def _served(programs: Path, environment: Mapping[str, str]) -> Iterator[str]:
         with running(
             [str(programs / "postgres"), *place, *_OPTIONS],
             folder / "log",
-            partial(_login_error, url),
+            partial(login_error, url),
             environment=environment,
             ended_by=signal.SIGINT,  # SIGTERM would wait for the clients to leave
             through=through,
         ):
             yield url
-
-
-def _login_error(url: str) -> str | None:
-    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 10})
-    try:
-        engine.connect().close()
-    except SQLAlchemyError as error:
-        return str(error).splitlines()[0]
-    return None
 
 
 def _url(port: int) -> str:

@@ -17,8 +17,8 @@ from dist_task_pipelines.executors.grpc_channel import MAX_MESSAGE_BYTES
 from dist_task_pipelines.executors.grpc_status import VERDICTS
 from dist_task_pipelines.executors.rpc import RpcExecutor
 from tests.integration.executors.conftest import KEY, Calls
-from tests.services.dagster_ui import eventually
 from tests.services.grpc_server import PROTOS, compile_protos, running_server
+from tests.services.waiting import eventually
 
 LIMIT = 2000
 
