@@ -6,7 +6,7 @@ from dagster import JobDefinition, SensorDefinition
 
 from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger.records import DispatchLimits
-from dist_task_pipelines.orchestration.dispatch import dispatch_sensor
+from dist_task_pipelines.orchestration.dispatch_sensors import dispatch_sensor
 
 
 def due_retries_sensor(jobs: Sequence[JobDefinition], limits: DispatchLimits) -> SensorDefinition:

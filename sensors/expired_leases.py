@@ -2,7 +2,7 @@
 
 from dagster import DefaultSensorStatus, SensorDefinition, SensorEvaluationContext, SkipReason
 
-from dist_task_pipelines.orchestration.dispatch import TICK_SECONDS
+from dist_task_pipelines.orchestration.dispatch_sensors import TICK_SECONDS
 
 
 def expired_leases_sensor() -> SensorDefinition:

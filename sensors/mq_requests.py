@@ -3,7 +3,7 @@
 from dagster import DefaultSensorStatus, SensorDefinition, SensorEvaluationContext, SkipReason
 
 from dist_task_pipelines.engine.intake import Intake, Taken
-from dist_task_pipelines.orchestration.dispatch import TICK_SECONDS
+from dist_task_pipelines.orchestration.dispatch_sensors import TICK_SECONDS
 
 DRAIN_SECONDS = 15  # that one tick goes on while messages come
 NAMES_SHOWN = 20

@@ -22,7 +22,7 @@ from dist_task_pipelines.engine.submit import SubmitRequest, submit
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import BatchEnd, DispatchedBatch
 from dist_task_pipelines.orchestration.dagster_files import instance_config
-from dist_task_pipelines.orchestration.dispatch import decide
+from dist_task_pipelines.orchestration.dispatch_sensors import decide
 from dist_task_pipelines.orchestration.flow_job import (
     TABLE_ROWS,
     build_job,

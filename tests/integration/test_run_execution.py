@@ -23,7 +23,7 @@ from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import DispatchedBatch
 from dist_task_pipelines.orchestration import run_execution, worker
 from dist_task_pipelines.orchestration.dagster_files import dagster_instance
-from dist_task_pipelines.orchestration.dispatch import left_undone, take_up
+from dist_task_pipelines.orchestration.dispatch_sensors import left_undone, take_up
 from dist_task_pipelines.orchestration.dispatcher import DispatchThread
 from dist_task_pipelines.orchestration.jobs import Jobs
 from dist_task_pipelines.orchestration.keeping import keeping_open

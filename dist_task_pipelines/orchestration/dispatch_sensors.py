@@ -1,4 +1,4 @@
-"""From what is due in the ledger to runs that Dagster launches."""
+"""The sensors that dispatch: under Dagster's own launcher, and as the threads' safety net."""
 
 from collections.abc import Collection, Sequence
 
