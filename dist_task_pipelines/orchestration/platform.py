@@ -1,11 +1,10 @@
 """Everything on one machine: what `dist-task up` starts, watches and ends.
 
-Three processes of their own: the code server, the server of REST and the Dagster UI, and
-Dagster's daemon. All that they write lies under the home folder.
+Each is a process of its own: the code server, the server of REST and the Dagster UI, Dagster's
+daemon, and the workers. All that they write lies under the home folder.
 """
 
 import os
-import signal
 import socket
 import sys
 import threading
@@ -13,7 +12,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import structlog
 
@@ -28,6 +26,7 @@ from dist_task_pipelines.orchestration.dagster_files import (
 from dist_task_pipelines.orchestration.launching import LOCATION
 from dist_task_pipelines.orchestration.processes import ManagedProcess
 from dist_task_pipelines.orchestration.readiness import is_ready
+from dist_task_pipelines.orchestration.signals import at_stop_signals
 from dist_task_pipelines.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -59,7 +58,8 @@ def run_platform(
     url = f"http://{settings.app.host}:{settings.app.port}"
     _check_port(settings)
     log.info("ledger migrated", url=migrate_ledger(settings))
-    with _stop_signal() as stop, _processes(settings, only) as processes:
+    stop = threading.Event()
+    with at_stop_signals(stop.set), _processes(settings, only) as processes:
         _wait_until_ready(url, processes, stop)
         if not stop.is_set():
             announce(url)
@@ -140,22 +140,6 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """An event set by SIGINT and SIGTERM; a process started with SIGINT ignored gets a handler."""
-    stop = threading.Event()
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _wait_until_ready(url: str, processes: list[ManagedProcess], stop: threading.Event) -> None:

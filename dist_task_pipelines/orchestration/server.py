@@ -7,10 +7,8 @@ answers what it has begun, and ends.
 """
 
 import argparse
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import uvicorn
 from dagster import DagsterInstance
@@ -30,6 +28,7 @@ from dist_task_pipelines.logs import log_plainly
 from dist_task_pipelines.orchestration.dispatcher import DispatchThread, dispatching
 from dist_task_pipelines.orchestration.garbage import spare_what_is_there
 from dist_task_pipelines.orchestration.jobs import Jobs
+from dist_task_pipelines.orchestration.signals import at_stop_signals
 from dist_task_pipelines.schemas import PartHealth
 from dist_task_pipelines.settings import Settings
 
@@ -122,26 +121,8 @@ def _serve(app: ASGIApp, settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=STOP_PATIENCE,
     )
-    with _signals_outlived():
+    with at_stop_signals(lambda: None):  # uvicorn raises them once more when it has ended
         uvicorn.Server(config).run()
-
-
-@contextmanager
-def _signals_outlived() -> Iterator[None]:
-    """In the block SIGINT and SIGTERM do nothing by themselves.
-
-    uvicorn handles them, and raises them once more when it has ended.
-    """
-
-    def ignore(_number: int, _frame: FrameType | None) -> None:
-        return
-
-    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main() -> None:

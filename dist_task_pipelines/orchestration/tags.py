@@ -8,7 +8,6 @@ BATCH_ID_TAG = "dist_task/batch_id"
 BATCH_SIZE_TAG = "dist_task/batch_size"
 TRANSACTION_ID_TAG = "dist_task/transaction_id"  # of a batch of one
 
-
 PERSON = "dagster"  # the actor of what is done in the Dagster UI
 
 

@@ -35,8 +35,11 @@ def _pooled(url: str, pool_recycle: int, max_overflow: int) -> Engine:
     )
 
 
-class RunStorage(KnownThings, MySQLRunStorage):
-    """The runs."""
+class _Pooled:
+    """Mixed into a storage: for a process that says it lives long, connections stay open."""
+
+    mysql_url: str
+    _engine: Engine
 
     def optimize_for_webserver(
         self,
@@ -47,24 +50,18 @@ class RunStorage(KnownThings, MySQLRunStorage):
         """Keep connections open."""
         self._engine.dispose()
         self._engine = _pooled(self.mysql_url, pool_recycle, max_overflow)
+
+
+class RunStorage(_Pooled, KnownThings, MySQLRunStorage):
+    """The runs."""
 
     def dispose(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
 
-class EventLogStorage(EventsTogether, MySQLEventLogStorage):
+class EventLogStorage(_Pooled, EventsTogether, MySQLEventLogStorage):
     """The events of runs."""
-
-    def optimize_for_webserver(
-        self,
-        statement_timeout: int,
-        pool_recycle: int,
-        max_overflow: int,
-    ) -> None:
-        """Keep connections open."""
-        self._engine.dispose()
-        self._engine = _pooled(self.mysql_url, pool_recycle, max_overflow)
 
     def dispose(self) -> None:
         """Write what is kept back, close the connections."""
