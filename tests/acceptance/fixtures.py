@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -51,15 +52,14 @@ def platform(
     participant: Participant,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Platform]:
-    """A platform that knows from its start what every test module has of these:
+    """A platform that knows from its start what every module with a test of it has of these:
 
     `FLOWS` by name, `CONFIG` for the configuration file, and `ENVIRONMENT` for its processes.
     """
     home = tmp_path_factory.mktemp("platform")
     migrate_ledger(Settings.load(None, home))
     config, environment = CONFIG, dict(ENVIRONMENT)
-    for module in {item.getparent(pytest.Module) for item in request.session.items}:
-        tests = module and module.obj
+    for tests in _modules(request.session):
         register(home, getattr(tests, "FLOWS", {}), participant.url)
         config += getattr(tests, "CONFIG", "")
         environment |= getattr(tests, "ENVIRONMENT", {})
@@ -69,6 +69,12 @@ def platform(
             patched.setenv(name, value)
         with running_platform(home, config=config) as running:
             yield running
+
+
+def _modules(session: pytest.Session) -> set[ModuleType]:
+    """Those of the session with tests of the platform."""
+    tests = (item for item in session.items if isinstance(item, pytest.Function))
+    return {test.module for test in tests if "platform" in test.fixturenames}
 
 
 def broker() -> AbstractContextManager[object]:
