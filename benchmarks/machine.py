@@ -2,7 +2,6 @@
 
 import os
 import platform
-import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,13 +68,6 @@ def spent(before: Mapping[str, Usage], after: Mapping[str, Usage]) -> dict[str, 
     """Seconds of CPU between two samples, by name, the largest first."""
     seconds = {name: used.cpu - before.get(name, Usage(0, 0)).cpu for name, used in after.items()}
     return dict(sorted(seconds.items(), key=lambda item: -item[1]))
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def each(values: Mapping[str, float], unit: str, digits: int = 2) -> str:

@@ -17,9 +17,9 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from benchmarks.flow import FLOW, definition
-from benchmarks.machine import Usage, free_port, marked, sample
+from benchmarks.machine import Usage, marked, sample
 from benchmarks.services import ROOT, new_database
-from dist_task_pipelines.settings import Settings
+from tests.services import free_port
 
 MARK = "DIST_TASK_BENCH_MARK"
 START_PATIENCE = 120.0  # seconds
@@ -165,12 +165,11 @@ class Platform:
         return line.removeprefix("ready ").strip()
 
     def _config(self) -> str:
-        sections = {
+        sections: dict[str, dict[str, Any]] = {
             "database": {"url": self.ledger_url},
             "dagster": {"storage_url": self.storage_url},
+            "workers": WORKERS,
         }
-        if "workers" in Settings.model_fields:
-            sections["workers"] = WORKERS  # type: ignore[assignment]
         lines = []
         for name, values in sections.items():
             lines += [

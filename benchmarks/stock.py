@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import free_port
 from benchmarks.platform import JOBS, until
 from benchmarks.services import ROOT, new_database
+from tests.services import free_port
 
 PATIENCE = 300.0  # seconds
 POLL = 0.05

@@ -118,7 +118,7 @@ class _Client:
 def _one_send_producer() -> Any:
     """A producer that does not send again by itself, as its settings would have it."""
     client = load_client()
-    from rocketmq.grpc_protocol import Settings  # noqa: PLC0415
+    from rocketmq.grpc_protocol import Settings
 
     class OneSendProducer(client.Producer):  # type: ignore[name-defined, misc]
         def reset_setting(self, settings: Any) -> None:
@@ -133,7 +133,7 @@ def _one_send_producer() -> Any:
 
 def _started_producer(settings: RocketMQ) -> Any:
     own = configuration(settings)
-    from rocketmq.grpc_protocol import Publishing, Settings  # noqa: PLC0415
+    from rocketmq.grpc_protocol import Publishing, Settings
 
     producer = _one_send_producer()(own)
     until_told = Publishing(max_body_size=_MAX_BODY_BYTES, validate_message_type=True)

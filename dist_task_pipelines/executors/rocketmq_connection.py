@@ -73,8 +73,8 @@ def shut_down(client: Any) -> None:
 
 def _ask_why(client: Any, topic: str) -> None:
     """Ask for the route again, in a way that does not hide the answer."""
-    from rocketmq.grpc_protocol import QueryRouteRequest, Resource  # noqa: PLC0415
-    from rocketmq.v5.util import MessagingResultChecker  # noqa: PLC0415
+    from rocketmq.grpc_protocol import QueryRouteRequest, Resource
+    from rocketmq.v5.util import MessagingResultChecker
 
     endpoints = client.client_configuration.rpc_endpoints
     request = QueryRouteRequest(topic=Resource(name=topic), endpoints=endpoints.endpoints)

@@ -80,7 +80,7 @@ class RocketMQConsumer:
         Raises:
             Exception: the client's own errors; those not acknowledged will come again.
         """
-        from rocketmq.v5.util import MessagingResultChecker  # noqa: PLC0415
+        from rocketmq.v5.util import MessagingResultChecker
 
         by_broker: dict[Any, list[Received]] = {}
         for message in messages:
@@ -97,7 +97,7 @@ class RocketMQConsumer:
         shut_down(self._consumer)
 
     def _acknowledge(self, broker: Any, messages: Sequence[Received]) -> Any:
-        from rocketmq.grpc_protocol import AckMessageEntry, AckMessageRequest  # noqa: PLC0415
+        from rocketmq.grpc_protocol import AckMessageEntry, AckMessageRequest
 
         request = AckMessageRequest(
             group={"name": self._group},

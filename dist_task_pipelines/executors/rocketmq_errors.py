@@ -57,7 +57,7 @@ def failure_of(error: Exception, progress: Progress) -> Outcome:
 
 def verdict_of(error: Exception) -> Verdict | None:
     """What the error means, None when no one foresaw it."""
-    import grpc  # noqa: PLC0415
+    import grpc
 
     if isinstance(error, BadSetup):  # perhaps there is no client to know errors of
         return _BAD_SETUP
@@ -88,7 +88,7 @@ _BAD_SETUP = Verdict("InvalidConfig", retryable=False)
 def verdicts() -> Mapping[type[BaseException], Verdict]:
     """What the errors mean that the client raises; the most specific class decides."""
     load_client()
-    from rocketmq.v5 import exception as rocketmq  # noqa: PLC0415
+    from rocketmq.v5 import exception as rocketmq
 
     return {
         # said by the broker
@@ -119,7 +119,7 @@ def verdicts() -> Mapping[type[BaseException], Verdict]:
 @cache
 def grpc_verdicts() -> Mapping[Any, Verdict]:
     """What the codes mean with which a call breaks off below the broker."""
-    from grpc import StatusCode  # noqa: PLC0415
+    from grpc import StatusCode
 
     return {
         StatusCode.UNAVAILABLE: _LOST,
@@ -143,7 +143,7 @@ def grpc_verdicts() -> Mapping[Any, Verdict]:
 
 def _told(error: Exception) -> tuple[str, str]:
     """The error's message and code."""
-    import grpc  # noqa: PLC0415
+    import grpc
 
     if isinstance(error, grpc.RpcError):
         return str(error.details()), error.code().name
@@ -153,6 +153,6 @@ def _told(error: Exception) -> tuple[str, str]:
 
 
 def _code_name(code: int) -> str:
-    from rocketmq.grpc_protocol import Code  # noqa: PLC0415
+    from rocketmq.grpc_protocol import Code
 
     return Code.Name(code) if code in Code.values() else str(code)
