@@ -60,7 +60,7 @@ def rocketmq(request: pytest.FixtureRequest) -> Iterator[RocketMQServer]:
     yield from _served(request, "RocketMQ", rocketmq_server)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it takes a quarter of a core while it is there
 def strict_rocketmq(request: pytest.FixtureRequest) -> Iterator[OwnRocketMQ]:
     """A RocketMQ that wants keys, and that a test may kill if it starts it again."""
     start = partial(own_rocketmq, keys=Keys("tester", "test-secret"))
