@@ -88,8 +88,7 @@ def show(
     flow: Annotated[str, typer.Argument(help="A flow id, or a name for its newest version.")],
 ) -> None:
     """Print a flow version with its definition, as JSON."""
-    flow_id = flow if _FLOW_ID.fullmatch(flow) else _newest(session, flow).flow_id
-    print_json(session.client.flows.get(flow_id))
+    print_json(session.client.flows.get(flow_id_of(session, flow)))
 
 
 @app.command()
@@ -116,6 +115,11 @@ def delete(session: Session, flow_id: options.FlowId, actor: options.Actor = opt
     """Offer a version no longer; refused while it has transactions that have not settled."""
     session.client.flows.delete(flow_id)
     session.say({"flow_id": flow_id, "deleted": True}, f"{flow_id} is deleted")
+
+
+def flow_id_of(session: Session, flow: str) -> str:
+    """The flow id that a person means: itself, or that of a name's newest version."""
+    return flow if _FLOW_ID.fullmatch(flow) else _newest(session, flow).flow_id
 
 
 def _newest(session: Session, name: str) -> "FlowVersion":

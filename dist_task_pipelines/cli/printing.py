@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ out = Console()
 err = Console(stderr=True)
 
 TIME_COLUMNS = ("time", "created", "next call", "next retry")
-ROOM_FOR_OTHERS = 62  # columns of the terminal, beside one that is cut
+LEAST_ROOM = 16  # columns of the terminal for one that is cut
 
 STYLES = {
     "success": "green",
@@ -49,11 +50,11 @@ def print_error(message: str) -> None:
 
 def flows_table(flows: "Sequence[schemas.FlowVersion]") -> Table:
     """Flow versions."""
-    table = _table("flow id", "active", "created", "description", cut="description")
+    table = _table("flow id", "active", "created", "description")
     for flow in flows:
         active = "yes" if flow.is_active else "no"
         table.add_row(flow.flow_id, active, _time(flow.created_at), _text(_short(flow.description)))
-    return table
+    return _fitted(table, "description")
 
 
 def accepted_table(transactions: "Sequence[Transaction]") -> Table:
@@ -66,7 +67,7 @@ def accepted_table(transactions: "Sequence[Transaction]") -> Table:
 
 def transactions_table(transactions: "Sequence[schemas.Transaction]") -> Table:
     """Transactions, one a line."""
-    table = _table("transaction", "flow", "status", "health", "created", "error", cut="error")
+    table = _table("transaction", "flow", "status", "health", "created", "error")
     for each in transactions:
         table.add_row(
             _text(each.instance_id),
@@ -76,12 +77,12 @@ def transactions_table(transactions: "Sequence[schemas.Transaction]") -> Table:
             _time(each.created_at),
             _text(_short(each.error_message)),
         )
-    return table
+    return _fitted(table, "error")
 
 
 def settled_table(ends: Sequence[Mapping[str, Any]]) -> Table:
     """Transactions that were waited for."""
-    table = _table("transaction", "status", "exception", "error", cut="error")
+    table = _table("transaction", "status", "exception", "error")
     for end in ends:
         table.add_row(
             _text(end["instance_id"]),
@@ -89,7 +90,7 @@ def settled_table(ends: Sequence[Mapping[str, Any]]) -> Table:
             str(end["exception_id"] or ""),
             _text(_short(end["error"])),
         )
-    return table
+    return _fitted(table, "error")
 
 
 def tasks_table(tasks: "Sequence[schemas.TaskView]") -> Table:
@@ -124,7 +125,7 @@ def logs_table(logs: "Sequence[schemas.LogEntry]") -> Table:
 
 def exceptions_table(exceptions: "Sequence[schemas.ExceptionView]") -> Table:
     """Exception records, one a line."""
-    table = _table("id", "transaction", "task", "error", "next retry", "state", cut="error")
+    table = _table("id", "transaction", "task", "error", "next retry", "state")
     for record in exceptions:
         waiting = "retrying" if record.retry_next_at else "needs_human"
         table.add_row(
@@ -135,7 +136,7 @@ def exceptions_table(exceptions: "Sequence[schemas.ExceptionView]") -> Table:
             _time(record.retry_next_at),
             _text(f"handled by {record.handled_by}") if record.handled else _state(waiting),
         )
-    return table
+    return _fitted(table, "error")
 
 
 def overview_table(overview: "schemas.Overview") -> Table:
@@ -198,19 +199,26 @@ def _backlog(numbers: "schemas.Numbers") -> str:
     return _count(numbers, "backlog") + ("" if age is None else f", for {age:.0f} s")
 
 
-def _table(*columns: str, cut: str = "") -> Table:
-    """A table; the column `cut` keeps to one line, the others fold where they must."""
+def _table(*columns: str) -> Table:
+    """A table whose columns fold where they must."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        if column == cut:
-            table.add_column(column, overflow="ellipsis", no_wrap=True, max_width=_room())
-        else:
-            table.add_column(column, overflow="fold", no_wrap=column in TIME_COLUMNS)
+        table.add_column(column, overflow="fold", no_wrap=column in TIME_COLUMNS)
     return table
 
 
-def _room() -> int:
-    return max(out.width - ROOM_FOR_OTHERS, 16)
+def _fitted(table: Table, cut: str) -> Table:
+    """The table with one column kept to a line, and cut where the others leave no more room."""
+    others = [column for column in table.columns if column.header != cut]
+    taken = sum(_width(column) + 2 for column in others)
+    [column] = [column for column in table.columns if column.header == cut]
+    column.overflow, column.no_wrap = "ellipsis", True
+    column.max_width = max(out.width - taken, LEAST_ROOM)
+    return table
+
+
+def _width(column: Column) -> int:
+    return max(cell_len(str(cell)) for cell in (column.header, *column.cells))
 
 
 def _state(state: str) -> Text:

@@ -1,6 +1,7 @@
 """Commands about transactions: submit, status, wait, retry, cancel."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from dist_task_pipelines.schemas import Submit
 
 SUBMIT_CHUNK = 500  # transactions in one request, and one step of the progress bar
+
+
+def _one_of(values: type[StrEnum]) -> str:
+    return f"Only those: {', '.join(values)}."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -78,9 +83,10 @@ def status(
         str | None, typer.Argument(help="One transaction; without it the newest are listed.")
     ] = None,
     with_status: Annotated[
-        TransactionStatus | None, typer.Option("--status", help="Only those.")
+        TransactionStatus | None,
+        typer.Option("--status", metavar="STATUS", help=_one_of(TransactionStatus)),
     ] = None,
-    health: Annotated[Health | None, typer.Option(help="Only those.")] = None,
+    health: Annotated[Health | None, typer.Option(metavar="HEALTH", help=_one_of(Health))] = None,
     flow: Annotated[str | None, typer.Option(help="Only this flow id's.")] = None,
     limit: options.Limit = 50,
 ) -> None:

@@ -1,9 +1,11 @@
 """Everything on one machine: what `dist-task up` starts, watches and ends.
 
 Each is a process of its own: the code server, the server of REST and the Dagster UI, Dagster's
-daemon, and the workers. All that they write lies under the home folder.
+daemon, and the workers. All that they write lies under the home folder,
+which is one platform's.
 """
 
+import fcntl
 import os
 import socket
 import sys
@@ -52,19 +54,20 @@ def run_platform(
 
     Raises:
         LedgerUnavailable: the ledger's database cannot be used.
-        InvalidConfiguration: the port is taken.
+        InvalidConfiguration: the port or the home is taken.
         DistTaskError: a process does not come up, or keeps ending.
     """
     url = f"http://{settings.app.host}:{settings.app.port}"
     _check_port(settings)
-    log.info("ledger migrated", url=migrate_ledger(settings))
     stop = threading.Event()
-    with at_stop_signals(stop.set), _processes(settings, only) as processes:
-        _wait_until_ready(url, processes, stop)
-        if not stop.is_set():
-            announce(url)
-        _watch(processes, stop)
-        log.info("stopping")
+    with _sole_owner(settings.home):
+        log.info("ledger migrated", url=migrate_ledger(settings))
+        with at_stop_signals(stop.set), _processes(settings, only) as processes:
+            _wait_until_ready(url, processes, stop)
+            if not stop.is_set():
+                announce(url)
+            _watch(processes, stop)
+            log.info("stopping")
 
 
 @contextmanager
@@ -130,10 +133,31 @@ def _check_port(settings: Settings) -> None:
             pass
     except OSError as error:
         message = (
-            f"cannot listen on {settings.app.host}:{settings.app.port}: {error.strerror}; "
+            f"cannot listen on {settings.app.host}:{settings.app.port}: {_reason(error)}; "
             "choose another with --port or app.port"
         )
         raise InvalidConfiguration([Fault("app.port", message)]) from None
+
+
+def _reason(error: OSError) -> str:
+    """Why, without the address that `create_server` adds."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+
+
+@contextmanager
+def _sole_owner(home: Path) -> Iterator[None]:
+    """Holds the home folder: a second platform there would write over this one's files."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "up.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = (
+                f"{home} is in use by another `dist-task up` or `serve`; end that one, or choose "
+                "another with --home"
+            )
+            raise InvalidConfiguration([Fault("home", message)]) from None
+        yield
 
 
 def _free_port() -> int:

@@ -103,4 +103,5 @@ def test_a_start_can_be_broken_off(home: Path) -> None:
     with MarkedProcess(command, child_environment(), sigint_ignored=True) as starting:
         assert starting.process.stderr
         assert "ledger migrated" in starting.process.stderr.readline()
+        assert f"{home} is in use" in refused_start(home, exit_code=WRONG_INPUT)
         starting.end(signal.SIGINT)
