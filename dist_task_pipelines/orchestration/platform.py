@@ -1,8 +1,8 @@
 """Everything on one machine: what `dist-task up` starts, watches and ends.
 
 Each is a process of its own: the code server, the server of REST and the Dagster UI, Dagster's
-daemon, and the workers. All that they write lies under the home folder,
-which is one platform's.
+daemon, and the workers. All that they write lies under the home folder, which is
+one platform's.
 """
 
 import fcntl
@@ -147,8 +147,13 @@ def _reason(error: OSError) -> str:
 @contextmanager
 def _sole_owner(home: Path) -> Iterator[None]:
     """Holds the home folder: a second platform there would write over this one's files."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "up.lock").open("a") as file:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        file = (home / "up.lock").open("a")
+    except OSError as error:
+        message = f"cannot write in {home}: {error.strerror}; choose another with --home"
+        raise InvalidConfiguration([Fault("home", message)]) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
