@@ -59,14 +59,16 @@ EXAMPLES = {
 
 log = structlog.get_logger(__name__)
 
-_built: dict[str, JobDefinition] = {}  # by flow id: a version never changes
+_built: dict[str, tuple[Flow, JobDefinition]] = {}  # by flow id: a version never changes
 
 
 def flow_job(flow: Flow) -> JobDefinition:
     """The job of a flow version, built once in a process; its name is the flow id."""
-    if flow.id not in _built:
-        _built[flow.id] = build_job(flow)
-    return _built[flow.id]
+    built_for, job = _built.get(flow.id, (None, None))
+    if job is None or built_for != flow:  # another ledger's version may have the same id
+        job = build_job(flow)
+        _built[flow.id] = flow, job
+    return job
 
 
 def flow_jobs(settings: Settings) -> list[JobDefinition]:
