@@ -1,5 +1,6 @@
 """What the contract of the client is tried on: the platform in memory, and the real API."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,6 +123,7 @@ def real_api(home: Path) -> Iterator[RealApi]:
     """The API over the ledger of a home."""
     settings = Settings.load(None, home)
     ledger = open_ledger(settings)
+    ledger.workers.join("this process", host="127.0.0.1", pid=os.getpid())  # it runs the batches
     with running_api(ledger, settings) as url:
         server = RealApi(url, ledger)
         try:
