@@ -2,9 +2,11 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 pytest_plugins = ["tests.services.fixtures", "tests.acceptance.fixtures"]
 
@@ -22,6 +24,13 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in filter(_is_the_users, before):
         del os.environ[name]
     os.environ.update(dict.fromkeys(_HOMES, home.name))
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> Iterator[None]:
+    """No test logs where one before it did: to a captured stream that is closed by then."""
+    yield
+    structlog.reset_defaults()
 
 
 def _is_the_users(name: str) -> bool:

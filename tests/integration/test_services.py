@@ -22,6 +22,7 @@ from tests.services.catalog import SERVERS
 from tests.services.mysql import URL_VARIABLE, mysql_server
 from tests.services.platform import MARK, is_listening, listening_ports, marked_processes
 from tests.services.process import default_cache_dir
+from tests.services.redis import redis_server
 
 ROOT = Path(__file__).parents[2]
 NOBODY_LISTENS = "mysql+pymysql://root@127.0.0.1:1/"
@@ -92,9 +93,13 @@ def bound(port: int) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("own_server")
-def test_mariadb_is_mariadb_and_redis_is_empty(mariadb_url: str, redis_url: str) -> None:
+def test_mariadb_is_mariadb(mariadb_url: str) -> None:
     assert "MariaDB" in answer(mariadb_url, "SELECT VERSION()")
-    with redis.Redis.from_url(redis_url) as client:
+
+
+@pytest.mark.usefixtures("own_server")
+def test_redis_begins_empty() -> None:
+    with redis_server(default_cache_dir()) as url, redis.Redis.from_url(url) as client:
         assert client.dbsize() == 0
 
 
