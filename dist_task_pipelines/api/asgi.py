@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -15,6 +16,7 @@ from dist_task_pipelines.domain.errors import InvalidRequest, TooLarge
 log = structlog.get_logger(__name__)
 
 BODY_PATIENCE = 30.0  # seconds that a request's body may take to arrive
+LINGER = 5.0  # seconds that the rest of a refused body is taken in and thrown away
 MOST_IN_FLIGHT = 1000  # requests
 
 
@@ -64,9 +66,30 @@ class Guard:
 class Refused(Exception):
     """The request is answered before it reaches a route."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: ASGIApp) -> None:
         super().__init__()
         self.response = response
+
+
+class Lingering:
+    """An answer to who is still sending: a connection that is closed on them would lose it."""
+
+    def __init__(self, response: Response) -> None:
+        response.headers["Connection"] = "close"
+        self._response = response
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and take in what comes until they stop, or for LINGER seconds."""
+
+        async def send_unfinished(message: Message) -> None:
+            await send({"more_body": True, **message})
+
+        await self._response(scope, receive, send_unfinished)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body"})
 
 
 def routing_path(scope: Scope) -> str:
@@ -138,11 +161,9 @@ async def _gather(receive: Receive, most: int) -> bytes:
             return b"".join(parts)
 
 
-def _too_large(most: int) -> Response:
+def _too_large(most: int) -> Lingering:
     error = TooLarge(f"the body is larger than {most} bytes (limits.max_body_bytes)")
-    response = answer_to(error)
-    response.headers["Connection"] = "close"  # what is still being sent is not read
-    return response
+    return Lingering(answer_to(error))
 
 
 def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:

@@ -147,6 +147,25 @@ def test_a_body_over_the_limit_in_chunks(limited: Path, api: Api) -> None:
     assert is_error(api.post("transactions", content=chunks(2100)), 413)
 
 
+MUCH = 4_000_000  # bytes: more than the sockets' buffers hold
+
+
+@pytest.mark.parametrize("content", [b"x" * MUCH, chunks(MUCH)], ids=["length", "chunks"])
+def test_who_is_still_sending_gets_the_answer(
+    limited: Path, api: Api, content: bytes | Iterator[bytes]
+) -> None:
+    assert is_error(api.post("transactions", content=content), 413)
+
+
+def test_who_never_stops_sending_is_left(
+    limited: Path, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi, "LINGER", 0.2)
+    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as client:
+        client.sendall(b"POST /api/v1/flows HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n{")
+        assert client.makefile("rb").read().startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_body_that_does_not_arrive(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi, "BODY_PATIENCE", 0.2)
     with socket.create_connection(("127.0.0.1", api.port), timeout=30) as slow:
