@@ -1,7 +1,7 @@
 """The shapes of REST: what each call takes and answers, for the server and for clients.
 
 Requests refuse unknown fields and convert nothing. Answers may gain fields, which a client
-ignores. Imports neither FastAPI nor Dagster.
+ignores. An error's status is given here too. Imports neither FastAPI nor Dagster.
 """
 
 from datetime import UTC, datetime
@@ -10,6 +10,17 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
+from dist_task_pipelines.domain.errors import (
+    Conflict,
+    DistTaskError,
+    InvalidInput,
+    LedgerUnavailable,
+    NotAllowed,
+    NotFound,
+    RowRefused,
+    TooLarge,
+    WrongMediaType,
+)
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.status import (
     Applied,
@@ -25,6 +36,17 @@ MAX_PAGE_SIZE = 500
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGED_ROWS = 10_000  # rows that `page` reaches; a cursor goes on
 MAX_TOTAL = 10_000  # a total is counted up to here
+STATUS_OF: dict[type[DistTaskError], int] = {  # the nearest class of the error's counts
+    InvalidInput: 400,
+    NotAllowed: 400,
+    RowRefused: 400,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    WrongMediaType: 415,
+    LedgerUnavailable: 503,
+    DistTaskError: 500,
+}
 
 FLOW_ID = "order_flow_v1"
 TRANSACTION_ID = "order_001"
@@ -462,3 +484,8 @@ def error(code: int, message: str, faults: Any = ()) -> ErrorEnvelope:
     """The envelope of an error; `faults` have a path and a message."""
     views = [FaultView(path=fault.path, message=fault.message) for fault in faults]
     return ErrorEnvelope(code=code, message=message, data=Faults(errors=views) if views else None)
+
+
+def status_of(failure: DistTaskError) -> int:
+    """The HTTP status of an error."""
+    return next(STATUS_OF[kind] for kind in type(failure).__mro__ if kind in STATUS_OF)

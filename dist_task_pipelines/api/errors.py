@@ -1,4 +1,4 @@
-"""Every error as an answer: one table, and never a stack trace.
+"""Every error as an answer, and never a stack trace.
 
 What the platform raises is translated here alone; routes let it pass.
 """
@@ -13,41 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from dist_task_pipelines.api.envelope import failure
-from dist_task_pipelines.domain.errors import (
-    Conflict,
-    DistTaskError,
-    InvalidInput,
-    InvalidRequest,
-    LedgerUnavailable,
-    NotAllowed,
-    NotFound,
-    RowRefused,
-    TooLarge,
-    WrongMediaType,
-)
+from dist_task_pipelines.domain.errors import DistTaskError, InvalidInput, InvalidRequest
 from dist_task_pipelines.flows.faults import faults_of
+from dist_task_pipelines.schemas import status_of
 
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER = "1"  # seconds, where the ledger cannot be used
-
-STATUS_OF: dict[type[DistTaskError], int] = {  # the nearest class of the error's counts
-    InvalidInput: 400,
-    NotAllowed: 400,
-    RowRefused: 400,
-    NotFound: 404,
-    Conflict: 409,
-    TooLarge: 413,
-    WrongMediaType: 415,
-    LedgerUnavailable: 503,
-    DistTaskError: 500,
-}
 INTERNAL = "the server failed; its log says why"
-
-
-def status_of(error: DistTaskError) -> int:
-    """The HTTP status of an error."""
-    return next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
 
 
 def answer_to(error: DistTaskError) -> Response:

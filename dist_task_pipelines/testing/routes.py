@@ -11,13 +11,7 @@ from pydantic import BaseModel, ValidationError
 from dist_task_pipelines import schemas
 from dist_task_pipelines.client.transport import Request, Response
 from dist_task_pipelines.domain import json
-from dist_task_pipelines.domain.errors import (
-    Conflict,
-    DistTaskError,
-    InvalidInput,
-    NotAllowed,
-    NotFound,
-)
+from dist_task_pipelines.domain.errors import DistTaskError, InvalidInput
 from dist_task_pipelines.domain.json import JsonValue
 from dist_task_pipelines.domain.status import Health, TransactionStatus
 from dist_task_pipelines.flows.faults import faults_of
@@ -25,12 +19,6 @@ from dist_task_pipelines.testing.memory import Memory
 from dist_task_pipelines.testing.rows import ExceptionRow, TransactionRow
 from dist_task_pipelines.testing.statistics import flow_stats, overview
 
-STATUS_OF: dict[type[DistTaskError], int] = {
-    InvalidInput: 400,
-    NotAllowed: 400,
-    NotFound: 404,
-    Conflict: 409,
-}
 DEFAULT_ACTOR = "api"
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -106,13 +94,8 @@ def answer(memory: Memory, request: Request) -> Response:
         data = handler(memory, Call(parts, request.query, actor, request.body))
     except DistTaskError as error:
         faults = error.faults if isinstance(error, InvalidInput) else ()
-        return _failure(status_of(error), str(error), faults)
+        return _failure(schemas.status_of(error), str(error), faults)
     return _response(200, {"code": 0, "message": "success", "data": _plain(data)})
-
-
-def status_of(error: DistTaskError) -> int:
-    """The HTTP status of an error."""
-    return next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
 
 
 # --- flows -----------------------------------------------------------------------------------
@@ -314,7 +297,7 @@ def _one(memory: Memory, request: schemas.Submit) -> schemas.SubmitResult:
         row = memory.submit(identifier, request.flow_id, request.params)
     except DistTaskError as error:
         faults = error.faults if isinstance(error, InvalidInput) else ()
-        envelope = schemas.error(status_of(error), str(error), faults)
+        envelope = schemas.error(schemas.status_of(error), str(error), faults)
         return schemas.SubmitResult(
             instance_id=identifier,
             code=envelope.code,

@@ -10,7 +10,6 @@ from dist_task_pipelines import schemas
 from dist_task_pipelines.api import views
 from dist_task_pipelines.api.body import read, takes
 from dist_task_pipelines.api.envelope import success
-from dist_task_pipelines.api.errors import status_of
 from dist_task_pipelines.api.paging import Moment, PageQuery, page_of
 from dist_task_pipelines.api.routes.common import (
     WITH_BODY,
@@ -211,7 +210,7 @@ def _result(instance_id: str, result: Result) -> schemas.SubmitResult:
     faults = result.faults if isinstance(result, InvalidInput) else ()
     return schemas.SubmitResult(
         instance_id=instance_id,
-        code=status_of(result),
+        code=schemas.status_of(result),
         message=str(result),
         data=schemas.error(0, "", faults).data,
     )
