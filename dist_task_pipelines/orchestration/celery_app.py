@@ -14,7 +14,6 @@ from dist_task_pipelines.settings import Settings
 RUN_TASK = "dist_task.run"
 QUEUE = "dist_task_runs"
 FILE_TRANSPORT = "dist_task_pipelines.orchestration.file_broker:Transport"
-FILE_POLL_SECONDS = 0.02
 CONNECT_SECONDS = 3.0
 VISIBILITY_SECONDS = 24 * 3600  # after which Redis hands on what nobody acknowledged
 
@@ -57,12 +56,10 @@ def _broker(settings: Settings) -> dict[str, Any]:
         redis = {"visibility_timeout": VISIBILITY_SECONDS} if url.startswith("redis") else {}
         return {"broker_url": url, "broker_transport_options": redis}
     folder = settings.home / "broker"
-    (folder / "messages").mkdir(parents=True, exist_ok=True)
-    options = {
-        "data_folder_in": str(folder / "messages"),
-        "data_folder_out": str(folder / "messages"),
-        "polling_interval": FILE_POLL_SECONDS,
-    }
+    options = {}
+    for name, purpose in (("messages", "data_folder_in"), ("bells", "bell_folder")):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        options[purpose] = str(folder / name)
     return {
         "broker_url": "filesystem://localhost",
         "broker_transport": FILE_TRANSPORT,

@@ -8,6 +8,7 @@ import pytest
 from celery import Celery
 from kombu.transport.virtual import BrokerState
 
+from dist_task_pipelines.orchestration import file_broker
 from dist_task_pipelines.orchestration.celery_app import QUEUE, celery_app, send_run
 from dist_task_pipelines.orchestration.file_broker import Transport
 from dist_task_pipelines.settings import Settings
@@ -68,3 +69,34 @@ def test_a_process_that_ended_at_any_moment_leaves_the_broker_usable(
     (control / f"{QUEUE}.exchange").touch()
     send_run(app, "after")
     assert take(app) == "after"
+
+
+def test_a_reader_that_waits_is_woken_by_who_sends(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_broker, "LOOK_EVERY", 3600)
+    got: list[str] = []
+    with app.connection_for_read() as connection, ThreadPoolExecutor() as threads:
+        consumer = connection.Consumer(app.amqp.queues[QUEUE], accept=["json"])
+        consumer.register_callback(lambda body, message: got.append(body[0][0]))
+        with consumer:
+            waiting = threads.submit(connection.drain_events, timeout=60)
+            send_run(app, "run-1")
+            waiting.result(30)
+    assert got == ["run-1"]
+
+
+def test_a_reader_for_whom_nothing_comes_gives_up(app: Celery) -> None:
+    with app.connection_for_read() as connection:
+        consumer = connection.Consumer(app.amqp.queues[QUEUE], accept=["json"])
+        with consumer, pytest.raises(TimeoutError, match="no message"):
+            connection.drain_events(timeout=0.01)
+
+
+def test_a_reader_that_ends_takes_its_bell_down(app: Celery, tmp_path: Path) -> None:
+    bells = tmp_path / "broker" / "bells"
+    with app.connection_for_read() as connection:
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.01)
+        assert len(list(bells.iterdir())) == 1
+    assert not list(bells.iterdir())
