@@ -161,8 +161,8 @@ class AttemptStore:
         ours = [finish for finish in finishes if finish.seq in calls]
         _end(connection, task, ours, now)
         record_failures(connection, flow, task, [_failure(f) for f in ours if _failed(f)], now)
-        done = [finish.seq for finish in ours if not _failed(finish)]
-        close_open(connection, done, task.id, by=SYSTEM, now=now)
+        repaired = [f.seq for f in ours if not _failed(f) and calls[f.seq].attempts > 1]
+        close_open(connection, repaired, task.id, by=SYSTEM, now=now)
         ended = [
             _log_end(finish, task, batch, now, attempt=calls[finish.seq].attempts)
             for finish in ours

@@ -34,6 +34,7 @@ from dist_task_pipelines.domain.errors import (
     LedgerUnavailable,
     RowRefused,
 )
+from dist_task_pipelines.ledger.pooling import NOTHING_ON_RETURN, ping_idle
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -304,21 +305,27 @@ def _create_engine(url: str, pool_size: int) -> Engine:
             raise _wrong_url("names no file; a ledger in memory would be lost with its process")
         return _sqlite_engine(parsed, pool_size)
     if parsed.drivername in ("mysql+pymysql", "mariadb+pymysql"):
-        return sa.create_engine(
-            parsed,
-            isolation_level="READ COMMITTED",
-            pool_size=pool_size,
-            max_overflow=pool_size,
-            pool_pre_ping=True,
-            pool_recycle=1800,
-            hide_parameters=True,
-            connect_args={"sql_mode": "TRADITIONAL"},  # an error for what would be cut silently
-        )
+        return _mysql_engine(parsed, pool_size)
     raise _wrong_url(f"{parsed.drivername!r} is not supported; use sqlite or mysql+pymysql")
 
 
 def _wrong_url(message: str) -> InvalidConfiguration:
     return InvalidConfiguration([Fault("database.url", message)])
+
+
+def _mysql_engine(url: sa.URL, pool_size: int) -> Engine:
+    engine = sa.create_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_recycle=1800,
+        hide_parameters=True,
+        connect_args={"sql_mode": "TRADITIONAL"},  # an error for what would be cut silently
+        **NOTHING_ON_RETURN,
+    )
+    ping_idle(engine)
+    return engine
 
 
 def _sqlite_engine(url: sa.URL, pool_size: int) -> Engine:

@@ -1,6 +1,6 @@
 """Exception records: opened when a task fails, closed when it succeeds or a person settles it."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
@@ -146,16 +146,17 @@ def record_failures(
 
 def close_open(
     connection: Connection,
-    seqs: Iterable[int],
+    seqs: Collection[int],
     task_id: str,
     *,
     by: str,
     now: datetime,
     remark: str = "",
 ) -> None:
-    """Close the open exceptions of a task, if there are any."""
-    of_task = _exception.seq.in_(list(seqs)), _exception.task_id == task_id
-    close(connection, *of_task, _exception.is_open.is_(True), by=by, now=now, remark=remark)
+    """Close the open exceptions of a task of these transactions, if there are any."""
+    if seqs:
+        of_task = _exception.seq.in_(seqs), _exception.task_id == task_id
+        close(connection, *of_task, _exception.is_open.is_(True), by=by, now=now, remark=remark)
 
 
 def close(

@@ -251,6 +251,7 @@ CALLEES = [
             ("get_stats_for_run", ("run_id",)),
             ("get_step_stats_for_run", ("run_id",)),
             ("delete_events", ("run_id",)),
+            ("handles_run_events_in_store_event", ()),
         )
     ),
     *(
@@ -261,6 +262,7 @@ CALLEES = [
             STORAGE,
         )
         for name, parameters in (
+            ("handle_run_event", ("run_id", "event", "update_timestamp")),
             ("has_run_stats_index_cols", ()),
             ("has_backfill_id_column", ()),
             ("_has_snapshot_id", ("snapshot_id",)),
@@ -276,6 +278,12 @@ CALLEES = [
         for name in ("ASSET_CHECK_EVENTS", "ASSET_EVENTS", "PIPELINE_EVENTS")
     ),
     Callee("dagster._core.storage.event_log.schema", "SqlEventLogStorageTable.insert", (), STORAGE),
+    Callee("dagster._core.events", "EVENT_TYPE_TO_PIPELINE_RUN_STATUS.get", (), STORAGE),
+    Callee("dagster._core.storage.dagster_run", "FINISHED_STATUSES", (), STORAGE),
+    *(
+        Callee("dagster._core.storage.runs.schema", f"RunsTable.c.{column}", (), STORAGE)
+        for column in ("run_id", "status", "update_timestamp", "start_time", "end_time")
+    ),
     Callee("dagster._core.storage.sql", "create_engine", ("url",), STORAGE),
     Callee("dagster._serdes", "ConfigurableClassData", (), STORAGE),
     Callee("dagster_mysql", "DagsterMySQLStorage.register_instance", ("instance",), STORAGE),

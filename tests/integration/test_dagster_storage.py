@@ -76,6 +76,55 @@ def test_a_run_has_all_its_events_in_order(
     assert stats.end_time
 
 
+KINDS = dg.DagsterEventType
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        (KINDS.RUN_STARTING, KINDS.RUN_START, KINDS.RUN_SUCCESS),
+        (KINDS.RUN_STARTING, KINDS.RUN_START, KINDS.RUN_CANCELING, KINDS.RUN_CANCELED),
+        (KINDS.RUN_START, KINDS.RUN_SUSPENDED, KINDS.RUN_RESUMED),
+    ],
+    ids=lambda told: "-".join(kind.name for kind in told),
+)
+def test_a_runs_status_and_times_are_what_dagsters_own_would_be(
+    instance: dg.DagsterInstance, told: tuple[dg.DagsterEventType, ...]
+) -> None:
+    with dg.DagsterInstance.ephemeral() as stock:
+        ours, theirs = (after(each, told) for each in (instance, stock))
+    assert ours.dagster_run.status is theirs.dagster_run.status
+    assert (ours.start_time, ours.end_time) == (theirs.start_time, theirs.end_time)
+
+
+def after(instance: dg.DagsterInstance, told: tuple[dg.DagsterEventType, ...]) -> dg.RunRecord:
+    """A run of which this was told, at one second after the other."""
+    run = instance.create_run_for_job(telling)
+    for second, kind in enumerate(told):
+        event = dg.DagsterEvent(kind.value, run.job_name)
+        instance.report_dagster_event(event, run.run_id, timestamp=1_800_000_000.0 + second)
+    record = instance.get_run_record_by_id(run.run_id)
+    assert record
+    return record
+
+
+def test_a_run_that_failed_keeps_the_reason_in_its_tags(instance: dg.DagsterInstance) -> None:
+    result = failing.execute_in_process(instance=instance, raise_on_error=False)
+    run = instance.get_run_by_id(result.run_id)
+    assert run
+    assert run.tags["dagster/failure_reason"] == "STEP_FAILURE"
+
+
+def test_a_change_of_status_reads_nothing(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = instance.create_run_for_job(telling)
+    instance.report_dagster_event(dg.DagsterEvent("PIPELINE_STARTING", run.job_name), run.run_id)
+    reading = pytest.fail
+    monkeypatch.setattr(instance.run_storage, "fetchall", lambda _: reading("it reads the run"))
+    instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", run.job_name), run.run_id)
+
+
 def test_they_are_written_in_a_few_statements(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

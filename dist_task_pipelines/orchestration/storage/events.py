@@ -9,6 +9,7 @@ for KEPT_BACK seconds, for the live Gantt chart. A process that is killed loses 
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -48,6 +49,18 @@ class EventsTogether(SqlEventLogStorage):
         else:
             with self._writing:
                 self._kept_back[event.run_id].append(event)
+        if kind in PIPELINE_EVENTS and self.handles_run_events_in_store_event:
+            at = datetime.fromtimestamp(event.timestamp, UTC)
+            run_storage = self._instance.run_storage
+            run_storage.handle_run_event(event.run_id, event.get_dagster_event(), at)
+
+    @property
+    def handles_run_events_in_store_event(self) -> bool:
+        """Whether `store_event` changes the run's status too.
+
+        Dagster does it by itself otherwise, and then reads the run again for its own retries.
+        """
+        return self._kept_back is not None and not self._instance.run_retries_enabled
 
     def write_events(self, run_id: str, *last: EventLogEntry) -> None:
         """Write what is kept back of the run, and these behind it."""

@@ -18,6 +18,7 @@ from dagster_mysql import (
 from dagster_mysql.utils import mysql_isolation_level
 from sqlalchemy import Engine
 
+from dist_task_pipelines.ledger.pooling import NOTHING_ON_RETURN, ping_idle
 from dist_task_pipelines.orchestration.storage.events import EventsTogether
 from dist_task_pipelines.orchestration.storage.runs import KnownThings
 
@@ -25,14 +26,16 @@ POOL_SIZE = 6
 
 
 def _pooled(url: str, pool_recycle: int, max_overflow: int) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
         isolation_level=mysql_isolation_level(),  # type: ignore[no-untyped-call]
         pool_size=POOL_SIZE,
         max_overflow=max_overflow,
         pool_recycle=pool_recycle,
-        pool_pre_ping=True,
+        **NOTHING_ON_RETURN,
     )
+    ping_idle(engine)
+    return engine
 
 
 class _Pooled:

@@ -1,9 +1,14 @@
-"""Run storages that ask their database once for what does not change."""
+"""Run storages that ask their database for no more than they need."""
 
 from collections import OrderedDict
+from datetime import UTC, datetime
 from typing import Any
 
+from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus
+from dagster._core.events import EVENT_TYPE_TO_PIPELINE_RUN_STATUS
 from dagster._core.snap import ExecutionPlanSnapshot
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 SNAPSHOTS_KNOWN = 512
@@ -20,6 +25,27 @@ class KnownThings(SqlRunStorage):
         self._columns_there: set[str] = set()
         self._snapshots: OrderedDict[str, ExecutionPlanSnapshot | None] = OrderedDict()
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def handle_run_event(
+        self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
+    ) -> None:
+        """As Dagster's, in one statement where the run gets no further tag.
+
+        The status in the run's body stays as it was; Dagster believes the column's alone.
+        """
+        status = EVENT_TYPE_TO_PIPELINE_RUN_STATUS.get(event.event_type)
+        if status in (None, DagsterRunStatus.FAILURE) or not self.has_run_stats_index_cols():
+            super().handle_run_event(run_id, event, update_timestamp)
+            return
+        at = update_timestamp or datetime.now(UTC)
+        values = {RunsTable.c.status: status.value, RunsTable.c.update_timestamp: at}
+        if event.event_type == DagsterEventType.RUN_START:
+            values[RunsTable.c.start_time] = at.timestamp()
+        elif status in FINISHED_STATUSES:
+            values[RunsTable.c.end_time] = at.timestamp()
+        with self.connect() as connection:
+            its_row = RunsTable.update().where(RunsTable.c.run_id == run_id)
+            connection.execute(its_row.values(values))
 
     def has_run_stats_index_cols(self) -> bool:
         """Whether runs have their times in columns; once they have, that stays."""
