@@ -1,8 +1,8 @@
 """What the code relies on in Dagster without being promised it, a test for each.
 
 After an upgrade, a failure names the API, what is no longer true of it, and the file that uses it.
-The list is whole: what the code imports and is not on it fails, and so does what has no place in
-docs/architecture.md.
+The list is whole: what the code imports or overrides and is not on it fails, and so does what has
+no place in docs/architecture.md. So nothing private is imported here before a test asks for it.
 """
 
 import ast
@@ -16,14 +16,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from logging import getLogger
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import dagster
 import pytest
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.utils import FuturesAwareThreadPoolExecutor
-from dagster._grpc.__generated__.dagster_api_pb2 import Empty, ListRepositoriesRequest
-from dagster._grpc.server import DagsterApiServer, LoadedRepositories
+
+from dist_task_pipelines import orchestration
 
 ROOT = Path(__file__).parents[2]
 EXECUTOR = "dist_task_pipelines/orchestration/step_executor.py"
@@ -49,15 +48,20 @@ class Callee:
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
 
-    def find(self) -> Any:
-        found: Any = import_module(self.module)
-        for part in self.name.split("."):
-            found = getattr(found, part)
-        return found
+
+def private(module: str, name: str) -> Any:
+    """The class, function or method, imported when it is asked for."""
+    found: Any = import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
 
 
 _PLAN = "dagster._core.execution.plan"
 _CONTEXT = "dagster._core.execution.context.system"
+_SERVER = "dagster._grpc.server"
+_MESSAGES = "dagster._grpc.__generated__.dagster_api_pb2"
+_CONSOLIDATED = "dagster._core.storage.event_log.sqlite.consolidated_sqlite_event_log"
 
 CALLEES = [
     Callee("dagster._core.events", "EngineEventData.interrupted", ("steps_interrupted",), EXECUTOR),
@@ -124,7 +128,7 @@ CALLEES = [
     ),
     Callee("dagster._core.utils", "FuturesAwareThreadPoolExecutor", (), SERVER),
     Callee(
-        "dagster._grpc.server",
+        _SERVER,
         "DagsterApiServer",
         (
             "server_termination_event",
@@ -136,12 +140,10 @@ CALLEES = [
         ),
         SERVER,
     ),
-    Callee("dagster._grpc.server", "DagsterApiServer.ReloadCode", ("_request", "_context"), SERVER),
+    Callee(_SERVER, "DagsterApiServer.ReloadCode", ("_request", "_context"), SERVER),
+    Callee(_SERVER, "DagsterApiServer.ShutdownServer", ("request", "_context"), SERVER),
     Callee(
-        "dagster._grpc.server", "DagsterApiServer.ShutdownServer", ("request", "_context"), SERVER
-    ),
-    Callee(
-        "dagster._grpc.server",
+        _SERVER,
         "LoadedRepositories",
         (
             "loadable_target_origin",
@@ -153,7 +155,7 @@ CALLEES = [
         SERVER,
     ),
     Callee(
-        "dagster._grpc.server",
+        _SERVER,
         "DagsterGrpcServer",
         (
             "server_termination_event",
@@ -165,7 +167,7 @@ CALLEES = [
         ),
         SERVER,
     ),
-    Callee("dagster._grpc.server", "DagsterGrpcServer.serve", (), SERVER),
+    Callee(_SERVER, "DagsterGrpcServer.serve", (), SERVER),
     Callee(
         "dagster._core.execution.api",
         "execute_run_iterator",
@@ -233,6 +235,7 @@ CALLEES = [
     Callee("dagster._core.launcher", "WorkerStatus.RUNNING", (), LAUNCHER),
     Callee("dagster._core.launcher", "WorkerStatus.FAILED", (), LAUNCHER),
     Callee("dagster._core.launcher", "RunLauncher.terminate", ("run_id",), LAUNCHER),
+    Callee("dagster._core.launcher", "RunLauncher.dispose", (), LAUNCHER),
     Callee("dagster._core.launcher", "RunLauncher.supports_check_run_worker_health", (), LAUNCHER),
     Callee("dagster._core.launcher", "RunLauncher.check_run_worker_health", ("run",), LAUNCHER),
     *(
@@ -290,6 +293,15 @@ CALLEES = [
     Callee("dagster_mysql", "MySQLScheduleStorage", ("mysql_url",), STORAGE),
     Callee("dagster_mysql", "MySQLRunStorage", ("mysql_url",), STORAGE),
     Callee("dagster_mysql", "MySQLEventLogStorage", ("mysql_url",), STORAGE),
+    *(
+        Callee(
+            "dagster_mysql",
+            f"{storage}.optimize_for_webserver",
+            ("statement_timeout", "pool_recycle", "max_overflow"),
+            STORAGE,
+        )
+        for storage in ("MySQLRunStorage", "MySQLEventLogStorage")
+    ),
     Callee("dagster_mysql.utils", "mysql_isolation_level", (), STORAGE),
     Callee("dagster._core.storage.runs", "SqliteRunStorage.from_local", ("base_dir",), STORAGE),
     Callee(
@@ -299,11 +311,16 @@ CALLEES = [
         STORAGE,
     ),
     Callee("dagster._core.storage.sqlite_storage", "DagsterSqliteStorage", (), STORAGE),
-    Callee(
-        "dagster._core.storage.event_log.sqlite.consolidated_sqlite_event_log",
-        "ConsolidatedSqliteEventLogStorage",
-        ("base_dir",),
-        STORAGE,
+    Callee(_CONSOLIDATED, "ConsolidatedSqliteEventLogStorage", ("base_dir",), STORAGE),
+    *(
+        Callee(_CONSOLIDATED, f"ConsolidatedSqliteEventLogStorage.{name}", given, STORAGE)
+        for name, given in (
+            ("_connect", ()),
+            ("has_table", ("table_name",)),
+            ("watch", ("run_id", "cursor", "callback")),
+            ("end_watch", ("run_id", "handler")),
+            ("dispose", ()),
+        )
     ),
     *(
         Callee("dagster._core.storage.event_log", f"SqlPollingEventWatcher.{name}", given, STORAGE)
@@ -319,7 +336,7 @@ CALLEES = [
     Callee("dagster._serdes", "ConfigurableClass", (), LAUNCHER),
     Callee("dagster._serdes", "ConfigurableClassData", (), LAUNCHER),
     *(
-        Callee("dagster._grpc.__generated__.dagster_api_pb2", name, (), SERVER)
+        Callee(_MESSAGES, name, (), SERVER)
         for name in ("Empty", "ReloadCodeReply", "ReloadCodeRequest")
     ),
     Callee(
@@ -377,6 +394,35 @@ def test_all_that_is_imported_of_it_is_on_the_list() -> None:
             assert not missing, f"{name} imports {sorted(missing)}: name them in CALLEES"
 
 
+def overridden(kind: type) -> set[str]:
+    """What a class has in place of Dagster's; one without what is abstract cannot be made."""
+    ours, theirs = (
+        {
+            name: value
+            for base in kind.__mro__
+            if base.__module__.startswith(package)
+            for name, value in vars(base).items()
+            if callable(value) or isinstance(value, property | classmethod)
+        }
+        for package in (orchestration.__name__, "dagster")
+    )
+    abstract = {name for name in theirs if getattr(theirs[name], "__isabstractmethod__", False)}
+    return (ours.keys() & theirs.keys()) - abstract - {"__init__"}
+
+
+def test_all_that_is_overridden_of_it_is_on_the_list() -> None:
+    """A method that has another name there is called no more, and nothing else would tell."""
+    for module in walk_packages(orchestration.__path__, f"{orchestration.__name__}."):
+        file = module.name.replace(".", "/") + ".py"
+        listed = {
+            callee.name.rpartition(".")[2] for callee in CALLEES if file.startswith(callee.used_by)
+        }
+        for _, kind in inspect.getmembers(import_module(module.name), inspect.isclass):
+            if kind.__module__ == module.name:
+                missing = overridden(kind) - listed
+                assert not missing, f"{kind} overrides {sorted(missing)}: name them in CALLEES"
+
+
 def test_every_file_that_relies_on_it_is_in_the_docs() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     section = text.partition("## Where Dagster's private API is used")[2].partition("\n## ")[0]
@@ -388,7 +434,7 @@ def test_every_file_that_relies_on_it_is_in_the_docs() -> None:
 @pytest.mark.parametrize("callee", CALLEES, ids=str)
 def test_it_is_there_and_takes_the_parameters(callee: Callee) -> None:
     try:
-        found = callee.find()
+        found = private(callee.module, callee.name)
     except (ImportError, AttributeError) as error:
         pytest.fail(broken(f"{callee} is gone ({error})", callee.used_by))
     if callee.parameters:
@@ -410,8 +456,9 @@ def ended() -> threading.Event:
 
 
 @pytest.fixture
-def servicer(ended: threading.Event) -> Iterator[DagsterApiServer]:
-    servicer = DagsterApiServer(ended, getLogger(), FuturesAwareThreadPoolExecutor())
+def servicer(ended: threading.Event) -> Iterator[Any]:
+    threads = private("dagster._core.utils", "FuturesAwareThreadPoolExecutor")()
+    servicer = private(_SERVER, "DagsterApiServer")(ended, getLogger(), threads)
     yield servicer
     ended.set()
     servicer.cleanup()
@@ -428,30 +475,31 @@ def servicer(ended: threading.Event) -> Iterator[DagsterApiServer]:
         "_container_context",
     ],
 )
-def test_the_servicer_has_the_attribute(servicer: DagsterApiServer, attribute: str) -> None:
+def test_the_servicer_has_the_attribute(servicer: Any, attribute: str) -> None:
     assert hasattr(servicer, attribute), broken(f"DagsterApiServer has no {attribute}", SERVER)
 
 
 def test_the_servicer_serves_the_id_and_the_definitions_that_are_put_in_place(
-    servicer: DagsterApiServer,
+    servicer: Any,
 ) -> None:
     servicer._server_id = "another"
     servicer._loaded_repositories = None
 
-    assert servicer.GetServerId(Empty(), None).server_id == "another", broken(
+    nothing = private(_MESSAGES, "Empty")()
+    assert servicer.GetServerId(nothing, None).server_id == "another", broken(
         "GetServerId does not tell DagsterApiServer._server_id", SERVER
     )
-    assert "SerializableErrorInfo" in (
-        servicer.ListRepositories(
-            ListRepositoriesRequest(), None
-        ).serialized_list_repositories_response_or_error
-    ), broken("ListRepositories does not read DagsterApiServer._loaded_repositories", SERVER)
+    request = private(_MESSAGES, "ListRepositoriesRequest")()
+    reply = servicer.ListRepositories(request, None)
+    assert "SerializableErrorInfo" in reply.serialized_list_repositories_response_or_error, broken(
+        "ListRepositories does not read DagsterApiServer._loaded_repositories", SERVER
+    )
 
 
 def test_the_servicer_sets_off_a_shutdown_without_a_client(
-    servicer: DagsterApiServer, ended: threading.Event
+    servicer: Any, ended: threading.Event
 ) -> None:
-    servicer.ShutdownServer(Empty(), None)
+    servicer.ShutdownServer(private(_MESSAGES, "Empty")(), None)
 
     assert ended.wait(10), broken("ShutdownServer does not end an idle server", SERVER)
 
@@ -466,9 +514,11 @@ def test_the_handlers_of_dagster_yaml_are_asked_for_where_a_run_begins() -> None
 def test_a_python_file_is_kept_in_sys_modules_under_its_stem(tmp_path: Path) -> None:
     file = tmp_path / "kept_definitions.py"
     file.write_text("from dagster import Definitions\ndefs = Definitions()\n")
-    target = LoadableTargetOrigin(python_file=str(file), working_directory=str(tmp_path))
+    origin = private("dagster._core.types.loadable_target_origin", "LoadableTargetOrigin")
+    target = origin(python_file=str(file), working_directory=str(tmp_path))
+    load = private(_SERVER, "LoadedRepositories")
     try:
-        LoadedRepositories(target, container_image=None, entry_point=[], container_context=None)
+        load(target, container_image=None, entry_point=[], container_context=None)
 
         assert "kept_definitions" in sys.modules, broken(
             "a loaded python file is not kept as sys.modules[<stem>]", SERVER
