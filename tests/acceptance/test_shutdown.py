@@ -28,6 +28,7 @@ PARTS = (
     "dist_task_pipelines.orchestration.server",
     "dagster._daemon",
 )
+WORKER = "dist_task_pipelines.orchestration.worker"
 
 OWN_FLOWS: Flows = {
     "parts": flow(task("deduct", timeout=PATIENT), task("ship", "deduct", timeout=PATIENT)),
@@ -90,6 +91,16 @@ def test_a_part_that_dies_is_started_again(
     eventually(lambda: is_ready(fragile.url), "it serves again")
     calls = [participant.calls[f"{order}:{step}"] for step in ("deduct", "ship")]
     assert calls == [1, 1]
+
+
+def test_workers_that_die_are_started_again(fragile: Platform) -> None:
+    before = parts_of(fragile, WORKER)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    submit(fragile, "parts", ["parts-later"])
+    fragile.wait_for("parts-later", TransactionStatus.SUCCESS)
+    eventually(lambda: len(parts_of(fragile, WORKER)) == len(before), "all are back")
+    assert not set(parts_of(fragile, WORKER)) & set(before)
 
 
 def test_the_orders_of_a_killed_worker_are_finished_by_another(
