@@ -51,6 +51,32 @@ BEGUN = (  # what the start of an attempt changes in a task that was called befo
     "started_at",
     "completed_at",
 )
+_FOUND = (  # by a task, for each member of its batch
+    sa.select(
+        _transaction.seq,
+        *STATE_COLUMNS,
+        _task.output_data,
+        sa.case((_task.task_id == sa.bindparam("task"), _task.request)).label("request"),
+        _exception.retry_times,
+    )
+    .outerjoin_from(
+        tables.transaction,
+        tables.task,
+        sa.and_(
+            _task.seq == _transaction.seq,
+            _task.task_id.in_(sa.bindparam("tasks", expanding=True)),
+        ),
+    )
+    .outerjoin(
+        tables.exception,
+        sa.and_(
+            _exception.seq == _task.seq,
+            _exception.task_id == _task.task_id,
+            _exception.is_open.is_(True),
+        ),
+    )
+    .where(_transaction.batch_id == sa.bindparam("batch"))
+)
 
 
 class AttemptStore:
@@ -68,27 +94,9 @@ class AttemptStore:
         That is its own row and those of the tasks upstream, where they have started; only its
         own has a request.
         """
-        names = [task_id, *upstream]
-        its_tasks = sa.and_(_task.seq == _transaction.seq, _task.task_id.in_(names))
-        open_exception = sa.and_(
-            _exception.seq == _task.seq,
-            _exception.task_id == _task.task_id,
-            _exception.is_open.is_(True),
-        )
-        query = (
-            sa.select(
-                _transaction.seq,
-                *STATE_COLUMNS,
-                _task.output_data,
-                sa.case((_task.task_id == task_id, _task.request)).label("request"),
-                _exception.retry_times,
-            )
-            .outerjoin_from(tables.transaction, tables.task, its_tasks)
-            .outerjoin(tables.exception, open_exception)
-            .where(_transaction.batch_id == batch.id)
-        )
+        values = {"batch": batch.id, "task": task_id, "tasks": [task_id, *upstream]}
         loaded: dict[int, dict[str, TaskRow]] = defaultdict(dict)
-        for row in connection.execute(query):
+        for row in connection.execute(_FOUND, values):
             tasks = loaded[row.seq]
             if row.task_id is not None:
                 tasks[row.task_id] = _task_row(row)
@@ -124,9 +132,9 @@ class AttemptStore:
         stretch_lease(connection, held, now + timedelta(seconds=task.timeout + lease))
         if held.stop_requested:
             return set()
-        needed = _task.task_id.in_([task.id, *task.depends_on])
+        needed = [task.id, *task.depends_on]
         seqs = [start.seq for start in starts]
-        rows = lock_owned(connection, batch.id, seqs, needed, *STATE_COLUMNS)
+        rows = lock_owned(connection, batch.id, seqs, needed, STATE_COLUMNS)
         cancelled = {row.seq for row in rows if row.cancel_requested}
         release_idle(connection, flow, cancelled, now)
         free = {
@@ -229,8 +237,8 @@ def _under_way(
     connection: Connection, batch_id: int, task_id: str, seqs: Sequence[int]
 ) -> dict[int, AnyRow]:
     """Those of the transactions whose call the batch has under way, locked: when it began."""
-    running = sa.and_(_task.task_id == task_id, _task.status == TaskStatus.RUNNING)
-    rows = lock_owned(connection, batch_id, seqs, running, _task.attempts, _task.started_at)
+    columns = (_task.attempts, _task.started_at)
+    rows = lock_owned(connection, batch_id, seqs, [task_id], columns, status=TaskStatus.RUNNING)
     return {row.seq: row for row in rows if row.attempts is not None}
 
 

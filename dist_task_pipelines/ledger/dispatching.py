@@ -4,8 +4,9 @@ import heapq
 import itertools
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,7 +34,7 @@ class Dispatcher:
     @reads
     def is_anything_due(self, connection: Connection) -> bool:
         """Whether any transaction may be called; asked without keeping other dispatchers."""
-        return bool(_heads(connection, STATUSES, self.database.clock.now()))
+        return bool(_heads(connection, self.database.clock.now()))
 
     @writes
     def dispatch(
@@ -63,7 +64,7 @@ class Dispatcher:
         identity = tables.ledger_identity
         connection.execute(sa.select(identity.c.id).with_for_update()).one()
         now = self.database.clock.now()
-        heads = _heads(connection, STATUSES, now - timedelta(seconds=overdue), flow_ids)
+        heads = _heads(connection, now - timedelta(seconds=overdue), flow_ids)
         room = _Room(limits, _in_flight(connection), shared=len({head[1] for head in heads}) > 1)
         waiting = [head for head in heads if status in (None, head[1])]
         heapq.heapify(waiting)
@@ -215,29 +216,32 @@ def _in_flight(connection: Connection) -> Counter[tuple[str | None, str]]:
 
 def _heads(
     connection: Connection,
-    statuses: Iterable[TransactionStatus],
     now: datetime,
     flow_ids: Collection[str] | None = None,
 ) -> list[tuple[datetime, TransactionStatus, str]]:
     """The oldest due time of each status and flow that has any."""
-    found = sa.union_all(*(_heads_of(status, now, flow_ids) for status in statuses))
-    rows = connection.execute(found)
+    query = _heads_query(of_flows=flow_ids is not None)
+    rows = connection.execute(query, {"now": now, "flows": flow_ids})
     return [(row[2], TransactionStatus(row[0]), row[1]) for row in rows if row[2]]
 
 
-def _heads_of(
-    status: TransactionStatus, now: datetime, flow_ids: Collection[str] | None
-) -> sa.Select[Any]:
+@cache
+def _heads_query(*, of_flows: bool) -> sa.CompoundSelect[Any]:
+    return sa.union_all(*(_heads_of(status, of_flows=of_flows) for status in STATUSES))
+
+
+def _heads_of(status: TransactionStatus, *, of_flows: bool) -> sa.Select[Any]:
     flow = _flows_with(status)
     oldest = (
         _along_the_index(sa.select(_transaction.next_due_at))
-        .where(_is_due(status, flow.c.id, now))
+        .where(_is_due(status, flow.c.id, sa.bindparam("now")))
         .order_by(_transaction.next_due_at)
         .limit(1)
         .scalar_subquery()
     )
     query = sa.select(sa.literal(str(status)), flow.c.id, oldest).where(flow.c.id.is_not(None))
-    return query if flow_ids is None else query.where(flow.c.id.in_(flow_ids))
+    named = flow.c.id.in_(sa.bindparam("flows", expanding=True))
+    return query.where(named) if of_flows else query
 
 
 def _flows_with(status: TransactionStatus) -> sa.CTE:
@@ -252,7 +256,7 @@ def _flows_with(status: TransactionStatus) -> sa.CTE:
     return flow.union_all(sa.select(following).where(flow.c.id.is_not(None)))
 
 
-def _is_due(status: TransactionStatus, flow_id: Any, now: datetime) -> Any:
+def _is_due(status: TransactionStatus, flow_id: Any, now: Any) -> Any:
     return sa.and_(
         _transaction.status == status,
         _transaction.flow_id == flow_id,

@@ -6,18 +6,38 @@ tasks, exceptions and statistics.
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from dist_task_pipelines.domain.errors import NotFound
+from dist_task_pipelines.domain.status import TaskStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.types import AnyRow
 
 _transaction = tables.transaction.c
 _batch = tables.batch.c
+_task = tables.task.c
 _WITHOUT_PARAMS = [column for column in _transaction if column.name != "params"]
+
+# Statements that every task of every batch needs are made once: making one costs what it saves.
+_LOCKED_BATCH = (
+    sa.select(*(column for column in _batch if column.name != "members"))
+    .where(_batch.id == sa.bindparam("batch"))
+    .with_for_update()
+)
+_STRETCH = (
+    sa.update(tables.batch)
+    .where(_batch.id == sa.bindparam("batch"))
+    .values(lease_expires_at=sa.bindparam("until"))
+)
+_ROWS = (
+    sa.select(*_WITHOUT_PARAMS)
+    .where(_transaction.seq.in_(sa.bindparam("seqs", expanding=True)))
+    .order_by(_transaction.seq)
+)
 
 
 def lock_batch(connection: Connection, batch_id: int) -> AnyRow:
@@ -26,12 +46,10 @@ def lock_batch(connection: Connection, batch_id: int) -> AnyRow:
     Raises:
         NotFound: there is no such batch.
     """
-    columns = [column for column in _batch if column.name != "members"]
-    row = connection.execute(sa.select(*columns).where(_batch.id == batch_id).with_for_update())
-    found = row.first()
-    if found is None:
+    row = connection.execute(_LOCKED_BATCH, {"batch": batch_id}).first()
+    if row is None:
         raise NotFound("batch", batch_id)
-    return found
+    return row
 
 
 def insert_batch(
@@ -68,9 +86,7 @@ def insert_batch(
 def stretch_lease(connection: Connection, batch: AnyRow, until: datetime) -> None:
     """Let the lease of a locked batch last until then, unless it lasts longer already."""
     if batch.lease_expires_at < until:
-        connection.execute(
-            sa.update(tables.batch).where(_batch.id == batch.id).values(lease_expires_at=until)
-        )
+        connection.execute(_STRETCH, {"batch": batch.id, "until": until})
 
 
 def lock_transactions(connection: Connection, *conditions: Any) -> Sequence[AnyRow]:
@@ -83,27 +99,44 @@ def lock_owned(
     connection: Connection,
     batch_id: int,
     seqs: Collection[int],
-    tasks: sa.ColumnElement[bool],
-    *columns: sa.Column[Any],
+    task_ids: Collection[str],
+    columns: tuple[sa.Column[Any], ...],
+    *,
+    status: TaskStatus | None = None,
 ) -> Sequence[AnyRow]:
     """Lock those of the transactions that the batch still owns, each before its tasks.
 
     Args:
-        tasks: which rows of `dist_task` to lock and to give beside them.
-        columns: of those rows; None where a transaction has no such task.
+        task_ids: the tasks to lock and to give beside them.
+        columns: of those; None where a transaction has no such task.
+        status: only tasks in this one.
 
     Returns:
         `seq` and `cancel_requested` of each transaction, once for each of its tasks, once at least.
     """
+    values = {"batch": batch_id, "seqs": seqs, "tasks": task_ids, "status": status}
+    return connection.execute(_owned(columns, of_status=status is not None), values).all()
+
+
+@cache
+def _owned(columns: tuple[sa.Column[Any], ...], *, of_status: bool) -> sa.Select[Any]:
+    tasks = [
+        _task.seq == _transaction.seq,
+        _task.task_id.in_(sa.bindparam("tasks", expanding=True)),
+    ]
+    if of_status:
+        tasks.append(_task.status == sa.bindparam("status"))
     # An outer join, so that no plan locks a task before its transaction.
     query = sa.select(_transaction.seq, _transaction.cancel_requested, *columns).outerjoin_from(
-        tables.transaction, tables.task, sa.and_(tables.task.c.seq == _transaction.seq, tasks)
+        tables.transaction, tables.task, sa.and_(*tasks)
     )
-    owned = query.where(_transaction.seq.in_(seqs), _transaction.batch_id == batch_id)
-    return connection.execute(owned.order_by(_transaction.seq).with_for_update()).all()
+    owned = query.where(
+        _transaction.seq.in_(sa.bindparam("seqs", expanding=True)),
+        _transaction.batch_id == sa.bindparam("batch"),
+    )
+    return owned.order_by(_transaction.seq).with_for_update()
 
 
 def locked_rows(connection: Connection, seqs: Collection[int]) -> Sequence[AnyRow]:
     """The rows, without params, of transactions that are locked already; in key order."""
-    query = sa.select(*_WITHOUT_PARAMS).where(_transaction.seq.in_(seqs))
-    return connection.execute(query.order_by(_transaction.seq)).all() if seqs else []
+    return connection.execute(_ROWS, {"seqs": seqs}).all() if seqs else []

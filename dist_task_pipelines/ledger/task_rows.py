@@ -27,6 +27,16 @@ STATE_COLUMNS = (
     _task.attempts,
 )
 
+_ALL_DONE = (
+    sa.select(_task.seq)
+    .where(
+        _task.seq.in_(sa.bindparam("seqs", expanding=True)),
+        _task.status.in_([status for status in TaskStatus if status.lets_downstream_run]),
+    )
+    .group_by(_task.seq)
+    .having(sa.func.count() == sa.bindparam("tasks"))
+)
+
 States = dict[int, dict[str, TaskState]]  # by seq and task id
 
 
@@ -57,10 +67,7 @@ def all_done(connection: Connection, flow: Flow, seqs: Collection[int]) -> set[i
     """
     if not seqs:
         return set()
-    done = [status for status in TaskStatus if status.lets_downstream_run]
-    query = sa.select(_task.seq).where(_task.seq.in_(seqs), _task.status.in_(done))
-    complete = query.group_by(_task.seq).having(sa.func.count() == len(flow.tasks))
-    return set(connection.scalars(complete))
+    return set(connection.scalars(_ALL_DONE, {"seqs": seqs, "tasks": len(flow.tasks)}))
 
 
 def state_of(row: AnyRow) -> TaskState:
