@@ -4,11 +4,11 @@ The calls are made on an event loop; everything else happens on the caller's thr
 """
 
 import asyncio
+import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +16,7 @@ from dist_task_pipelines.domain.flow import Flow, Task
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import TaskStatus
 from dist_task_pipelines.engine.calls import Caller
-from dist_task_pipelines.engine.event_loop import EventLoop
+from dist_task_pipelines.engine.event_loop import Ended, EventLoop
 from dist_task_pipelines.engine.lease import LeaseKeeper
 from dist_task_pipelines.engine.requests import Attempt, Sorted, prepare, sort, upstream
 from dist_task_pipelines.engine.writing import NOT_CALLED, AttemptWriter
@@ -82,7 +82,8 @@ class BatchRun:
         self._loop = loop
         self._keeper = LeaseKeeper(ledger, batch, seconds=lease, stop=stop or threading.Event())
         self._writer = AttemptWriter(ledger, batch, self.flow, self._keeper, lease=lease)
-        self._slots = asyncio.Semaphore(calls)
+        self._calls = calls
+        self._slots = asyncio.Semaphore(calls)  # for tasks that run at the same time
 
     def __enter__(self) -> Self:
         self._keeper.__enter__()
@@ -137,8 +138,11 @@ class BatchRun:
         """
         finishes: list[Finish] = []
         errors: list[Exception] = []
-        call = partial(self._call, task)
-        for ended in self._loop.as_ended(call, attempts, every=RECORD_EVERY):
+        refused: list[Ended[Attempt, Outcome]] = [
+            (each, each.refusal) for each in attempts if each.refusal
+        ]
+        calls = self._calls_as_ended(task, [each for each in attempts if not each.refusal])
+        for ended in itertools.chain([refused] if refused else [], calls):
             errors += [error for _, error in ended if isinstance(error, Exception)]
             outcomes = [(each, end) for each, end in ended if isinstance(end, Outcome)]
             try:
@@ -149,14 +153,17 @@ class BatchRun:
             raise errors[0]
         return finishes
 
-    async def _call(self, task: Task, attempt: Attempt) -> Outcome:
-        if attempt.request is None:
-            assert attempt.refusal
-            return attempt.refusal
-        async with self._slots:
-            if not self._keeper.outlasts(task.timeout):
-                return NOT_CALLED
-            return await self._caller.call(task, attempt.request, idempotency_key=attempt.key)
+    def _calls_as_ended(
+        self, task: Task, attempts: Sequence[Attempt]
+    ) -> Iterator[list[Ended[Attempt, Outcome]]]:
+        async def call(attempt: Attempt) -> Outcome:
+            async with self._slots:
+                if not self._keeper.outlasts(task.timeout):
+                    return NOT_CALLED
+                assert attempt.request
+                return await self._caller.call(task, attempt.request, idempotency_key=attempt.key)
+
+        return self._loop.as_ended(call, attempts, at_once=self._calls, every=RECORD_EVERY)
 
     def _report(self, task: Task, members: Sorted, finishes: Sequence[Finish]) -> TaskReport:
         succeeded = [end for end in finishes if end.verdict.status is TaskStatus.SUCCESS]

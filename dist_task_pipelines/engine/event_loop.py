@@ -30,19 +30,31 @@ class EventLoop:
         return self.begin(work).result()
 
     def as_ended(
-        self, work: Callable[[T], Coroutine[Any, Any, R]], items: Sequence[T], *, every: float
+        self,
+        work: Callable[[T], Coroutine[Any, Any, R]],
+        items: Sequence[T],
+        *,
+        at_once: int,
+        every: float,
     ) -> Iterator[list[Ended[T, R]]]:
-        """Do the work for all items at once; give each with its result, or with what it raised.
+        """Begin the work for all items; give each with its result, or with what it raised.
 
         They come in lists as they end, none later than `every` seconds. The loop's thread is
         asked once and answers once a list, however many items there are.
+
+        Args:
+            at_once: how many are worked on at a time.
         """
         lists: SimpleQueue[list[Ended[T, R]] | None] = SimpleQueue()
-        collecting = self.begin(_collect(work, items, every, lists.put))
+        collecting = self.begin(_collect(work, items, at_once, every, lists.put))
         collecting.add_done_callback(lambda _: lists.put(None))
-        while ended := lists.get():
-            yield ended
-        collecting.result()
+
+        def as_they_come() -> Iterator[list[Ended[T, R]]]:
+            while ended := lists.get():
+                yield ended
+            collecting.result()
+
+        return as_they_come()
 
     def close(self) -> None:
         """End the loop and its thread."""
@@ -55,18 +67,34 @@ class EventLoop:
 async def _collect(
     work: Callable[[T], Coroutine[Any, Any, R]],
     items: Sequence[T],
+    at_once: int,
     every: float,
     give: Callable[[list[Ended[T, R]]], None],
 ) -> None:
-    async def one(item: T) -> Ended[T, R]:
-        try:
-            return item, await work(item)
-        except Exception as error:
-            return item, error
+    waiting = iter(items)
+    ended: list[Ended[T, R]] = []
 
-    calls = [asyncio.ensure_future(one(item)) for item in items]
-    under_way = set(calls)
-    while under_way:
-        await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-        ended, under_way = await asyncio.wait(under_way, timeout=every)
-        give([each.result() for each in calls if each in ended])
+    async def take_turns() -> None:
+        for item in waiting:
+            try:
+                result: R | Exception = await work(item)
+            except Exception as error:
+                result = error
+            ended.append((item, result))
+
+    async def give_in_time() -> None:
+        while True:
+            await asyncio.sleep(every)
+            give_ended()
+
+    def give_ended() -> None:
+        if ended:
+            give(ended.copy())
+            ended.clear()
+
+    giving = asyncio.ensure_future(give_in_time())
+    try:
+        await asyncio.gather(*(take_turns() for _ in range(min(at_once, len(items)))))
+    finally:
+        giving.cancel()
+    give_ended()
