@@ -19,6 +19,7 @@ from benchmarks.sections.growth import backlog, growth
 from benchmarks.sections.idle import idle, start
 from benchmarks.sections.latency import latency
 from benchmarks.sections.submit import submit
+from benchmarks.sections.termination import termination
 from benchmarks.sections.throughput import throughput
 
 SECTIONS: Mapping[str, Callable[[Bench], list[Figure]]] = {
@@ -27,6 +28,7 @@ SECTIONS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "latency": latency,
     "throughput": throughput,
     "submit": submit,
+    "termination": termination,
     "backlog": backlog,
     "growth": growth,
 }

@@ -6,15 +6,15 @@ The calls are made on an event loop; everything else happens on the caller's thr
 import asyncio
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from dist_task_pipelines.domain.flow import Flow, Task
 from dist_task_pipelines.domain.outcome import Outcome
-from dist_task_pipelines.domain.status import TaskStatus
+from dist_task_pipelines.domain.status import Applied, TaskStatus
 from dist_task_pipelines.engine.calls import Caller
 from dist_task_pipelines.engine.event_loop import Ended, EventLoop
 from dist_task_pipelines.engine.lease import LeaseKeeper
@@ -24,6 +24,14 @@ from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import Batch, BatchEnd, Finish
 
 RECORD_EVERY = 0.25  # seconds at most between an outcome and its record
+
+GIVEN_UP = Outcome.failure(
+    "Stopped",
+    "the run was terminated while this call was under way, and nobody knows whether it took "
+    "effect; look at the participant, then retry or handle",
+    retryable=False,
+    applied=Applied.MAYBE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +88,17 @@ class BatchRun:
         self._ledger = ledger
         self._caller = caller
         self._loop = loop
-        self._keeper = LeaseKeeper(ledger, batch, seconds=lease, stop=stop or threading.Event())
+        self._keeper = LeaseKeeper(
+            ledger,
+            batch,
+            seconds=lease,
+            stop=stop or threading.Event(),
+            give_up=lambda: loop.begin(self._give_up()),
+        )
         self._writer = AttemptWriter(ledger, batch, self.flow, self._keeper, lease=lease)
         self._calls = calls
         self._slots = asyncio.Semaphore(calls)  # for tasks that run at the same time
+        self._under_way: set[asyncio.Task[Any]] = set()  # calls, on the loop
 
     def __enter__(self) -> Self:
         self._keeper.__enter__()
@@ -161,9 +176,28 @@ class BatchRun:
                 if not self._keeper.outlasts(task.timeout):
                     return NOT_CALLED
                 assert attempt.request
-                return await self._caller.call(task, attempt.request, idempotency_key=attempt.key)
+                return await self._until_given_up(
+                    self._caller.call(task, attempt.request, idempotency_key=attempt.key)
+                )
 
         return self._loop.as_ended(call, attempts, at_once=self._calls, every=RECORD_EVERY)
+
+    async def _until_given_up(self, call: Coroutine[Any, Any, Outcome]) -> Outcome:
+        turns = asyncio.current_task()
+        assert turns
+        self._under_way.add(turns)
+        try:
+            return await call
+        except asyncio.CancelledError:  # by `_give_up`, who means this call alone
+            turns.uncancel()
+            return GIVEN_UP
+        finally:
+            self._under_way.discard(turns)
+
+    async def _give_up(self) -> None:
+        """Wait no longer for the calls under way: a person stopped the batch."""
+        for turns in self._under_way:
+            turns.cancel()
 
     def _report(self, task: Task, members: Sorted, finishes: Sequence[Finish]) -> TaskReport:
         succeeded = [end for end in finishes if end.verdict.status is TaskStatus.SUCCESS]

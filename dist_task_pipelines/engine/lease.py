@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -12,6 +12,9 @@ import structlog
 from dist_task_pipelines.domain.errors import LeaseLost
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import Batch
+
+LOOK = 0.1  # seconds between two looks at whether calling must stop
+GRACE = 0.5  # seconds in which calls under way may end once a person asked for the batch to stop
 
 log = structlog.get_logger(__name__)
 
@@ -23,10 +26,17 @@ class LeaseKeeper:
         seconds: how long the lease lasts beyond the longest call under way.
         stop: set from outside when calling must stop; set here when a person asked for the batch
             to stop, or when the lease is lost.
+        give_up: called once when a person asked for that, and calls under way had their GRACE.
     """
 
     def __init__(
-        self, ledger: Ledger, batch: Batch, *, seconds: float, stop: threading.Event
+        self,
+        ledger: Ledger,
+        batch: Batch,
+        *,
+        seconds: float,
+        stop: threading.Event,
+        give_up: Callable[[], object],
     ) -> None:
         self._ledger = ledger
         self._batch = batch
@@ -35,6 +45,8 @@ class LeaseKeeper:
         self._expires = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._persons = False  # a person asked for the batch to stop
+        self._give_up = give_up
         self.stop = stop
         self._thread = threading.Thread(target=self._keep, name=f"lease-{batch.id}", daemon=True)
 
@@ -72,6 +84,7 @@ class LeaseKeeper:
         with self.covering(self._longest_call):
             lease = self._seconds + self._longest_call
             if self._ledger.batches.keep(self._batch.id, lease=lease):
+                self._persons = True
                 self.stop.set()
 
     def outlasts(self, timeout: float) -> bool:
@@ -93,7 +106,9 @@ class LeaseKeeper:
             raise
 
     def _keep(self) -> None:
-        while not self._ended.wait(self._seconds / 3):
+        noticed = False  # that calling must stop
+        while self._wait_for_renewal(noticed):
+            noticed = self.stop.is_set()
             try:
                 self.renew()
             except LeaseLost as error:
@@ -101,3 +116,20 @@ class LeaseKeeper:
                 return
             except Exception as error:  # tried again; calling stops when the lease runs out
                 log.warning("the lease could not be kept", batch=self._batch.id, error=str(error))
+            if self._persons and not self._ended.wait(GRACE):
+                self._give_up()
+
+    def _wait_for_renewal(self, noticed: bool) -> bool:
+        """Wait for a third of the lease, or until it is news that calling must stop.
+
+        Then the renewal tells whether a person asked for that.
+
+        Returns:
+            False once there is no more to keep.
+        """
+        third = self._seconds / 3
+        renew_at = time.monotonic() + third
+        while not self._ended.wait(min(LOOK, third)):
+            if time.monotonic() >= renew_at or (self.stop.is_set() and not noticed):
+                return True
+        return False

@@ -1,9 +1,11 @@
 """Runs that a person terminates, and what becomes of their orders."""
 
-from dist_task_pipelines.domain.status import Health, TaskStatus, TransactionStatus
+from dist_task_pipelines.domain.status import Applied, Health, TaskStatus, TransactionStatus
 from tests.acceptance.making import flow, open_exception, submit, task
 from tests.services.participant import Participant
 from tests.services.platform import Platform
+
+HANGS = 600  # seconds, longer than anything here is waited for
 
 FLOWS = {
     "stopped": flow(task("deduct"), task("ship", "deduct")),
@@ -11,7 +13,7 @@ FLOWS = {
     "stopped_retry": flow(
         task("deduct", retry={"strategy": "auto", "interval": 0}), task("ship", "deduct")
     ),
-    "stopped_early": flow(task("deduct")),
+    "stopped_hanging": flow(task("deduct", timeout=HANGS), task("ship", "deduct")),
     "stopped_shown": flow(task("deduct"), task("ship", "deduct")),
 }
 
@@ -49,6 +51,22 @@ def test_what_a_terminated_run_had_not_finished_waits_for_a_person(
         platform.wait_for(each, TransactionStatus.SUCCESS)
         assert participant.calls[f"{each}:deduct"] == 1
         assert participant.calls[f"{each}:ship"] == 1
+
+
+def test_a_run_whose_participant_hangs_ends_without_it(
+    platform: Platform, participant: Participant
+) -> None:
+    participant.hold("stop-hanging:deduct")
+    submit(platform, "stopped_hanging", ["stop-hanging"])
+    participant.wait_for_call("stop-hanging:deduct")
+    run_id = platform.transaction("stop-hanging").run_id
+    assert run_id
+    platform.terminate(run_id)
+    assert platform.wait_for_run(run_id).status == "CANCELED"
+    participant.release("stop-hanging:deduct")
+    assert platform.transaction("stop-hanging").status is TransactionStatus.FAILED
+    assert platform.task("stop-hanging", "deduct").applied is Applied.MAYBE
+    assert open_exception(platform, "stop-hanging").error_type == "Stopped"
 
 
 def test_a_stopped_order_does_not_retry_by_itself(

@@ -180,7 +180,8 @@ def monotonic(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
 def keeper(bench: Bench, monotonic: Monotonic) -> LeaseKeeper:
     """A keeper whose thread is not running."""
     batch = bench.take(bench.flow(), "o1")
-    return LeaseKeeper(bench.ledger, batch, seconds=60, stop=threading.Event())
+    stop = threading.Event()
+    return LeaseKeeper(bench.ledger, batch, seconds=60, stop=stop, give_up=lambda: None)
 
 
 def test_a_call_begins_only_if_the_lease_outlasts_it(

@@ -1,8 +1,12 @@
 """Stopping in the middle of a batch: nothing more is called, and nothing is lost."""
 
 import threading
+from queue import SimpleQueue
+
+import pytest
 
 from dist_task_pipelines.domain.status import Applied, GrantedBy, Health, TaskStatus
+from dist_task_pipelines.engine import lease as lease_module
 from dist_task_pipelines.ledger.records import BatchEnd
 from tests.integration.engine.bench import RUNNING, Bench, act, ended, orders
 from tests.integration.engine.scripted import WAIT, failed
@@ -96,6 +100,54 @@ def test_a_person_s_stop_reaches_the_run_by_the_lease(bench: Bench) -> None:
         assert ended(running).passed == 2
     assert bench.executor.called == list(TWO)
     assert bench.exceptions("order_5")[0].error_type == "Stopped"
+
+
+@pytest.mark.parametrize(
+    ("idempotent", "status"), [(True, TaskStatus.FAILED), (False, TaskStatus.UNKNOWN)]
+)
+def test_a_call_that_hangs_is_given_up_when_a_person_stops_the_run(
+    bench: Bench, idempotent: bool, status: TaskStatus
+) -> None:
+    flow = bench.flow(act("deduct", timeout=600, idempotent=idempotent), act("notify", "deduct"))
+    bench.executor.hold("o1:deduct")
+    stop = threading.Event()
+    batch = bench.take(flow, "o1", "o2")
+    with bench.running(batch, stop=stop) as run:
+        running = bench.in_background(run, "deduct")
+        bench.executor.wait_for("o1:deduct", "o2:deduct")
+        bench.ledger.batches.request_stop(batch.run_id, actor="ann")
+        stop.set()
+        assert ended(running).passed == 1
+    task = bench.task("o1")
+    assert (task.status, task.applied, task.grant) == (status, Applied.MAYBE, None)
+    [record] = bench.exceptions("o1")
+    assert (record.task_id, record.error_type) == ("deduct", "Stopped")
+    assert bench.task("o2").status is TaskStatus.SUCCESS, "known, so recorded"
+    assert bench.executor.under_way == 0
+
+
+def test_a_call_is_not_given_up_when_its_worker_shuts_down(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "GRACE", 0)
+    renewals = SimpleQueue[None]()
+    keep = bench.ledger.batches.keep
+
+    def kept(batch_id: int, *, lease: float) -> bool:
+        renewals.put(None)
+        return keep(batch_id, lease=lease)
+
+    monkeypatch.setattr(bench.ledger.batches, "keep", kept)
+    bench.executor.hold("o1:deduct")
+    stop = threading.Event()
+    with bench.running(bench.take(bench.flow(), "o1"), lease=0.3, stop=stop) as run:
+        running = bench.in_background(run, "deduct")
+        bench.executor.wait_for("o1:deduct")
+        stop.set()
+        for _ in range(4):  # by then it is seen that no person asked
+            renewals.get(timeout=WAIT)
+        bench.executor.release("o1:deduct")
+        assert ended(running).passed == 1
 
 
 def test_a_person_s_stop_is_seen_before_the_next_task(bench: Bench) -> None:
