@@ -143,7 +143,6 @@ _decoder = json.JSONDecoder(
     parse_int=_integer,
     parse_constant=_no_constant,
 )
-_encoder = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 _sorting_encoder = json.JSONEncoder(
     ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True
 )

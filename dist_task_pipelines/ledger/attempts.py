@@ -33,7 +33,7 @@ from dist_task_pipelines.ledger.task_rows import (
     state_of,
     states_beside,
 )
-from dist_task_pipelines.ledger.types import AnyRow
+from dist_task_pipelines.ledger.types import AnyRow, Encoded
 
 _transaction = tables.transaction.c
 _task = tables.task.c
@@ -289,11 +289,11 @@ def _summary(finish: Finish) -> str:
     return f"{error.type}: {error.message}" if error else "succeeded"
 
 
-def _details(finish: Finish) -> JsonObject:
+def _details(finish: Finish) -> JsonObject | Encoded:
     try:
-        size = len(json.dumps(finish.outcome.details))
+        text = json.dumps(finish.outcome.details)
     except InvalidJson as error:
         return {"omitted": str(error)}
-    if size > DETAILS_LIMIT:
-        return {"omitted": f"details of {size} bytes, the most is {DETAILS_LIMIT}"}
-    return finish.outcome.details
+    if len(text) > DETAILS_LIMIT:
+        return {"omitted": f"details of {len(text)} bytes, the most is {DETAILS_LIMIT}"}
+    return Encoded(text)

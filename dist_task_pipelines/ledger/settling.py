@@ -14,7 +14,7 @@ from dist_task_pipelines.ledger.bulk import insert_rows, update_rows
 from dist_task_pipelines.ledger.counting import count_settled
 from dist_task_pipelines.ledger.owning import locked_rows
 from dist_task_pipelines.ledger.task_rows import all_done, take_back_grants, task_states
-from dist_task_pipelines.ledger.types import AnyRow
+from dist_task_pipelines.ledger.types import AnyRow, Encoded
 
 
 def release(
@@ -112,7 +112,7 @@ def log_row(
     now: datetime,
     *,
     task_id: str | None = None,
-    details: dict[str, Any] | None = None,
+    details: dict[str, Any] | Encoded | None = None,
     run_id: str | None = None,
     attempt: int | None = None,
 ) -> dict[str, Any]:
