@@ -112,6 +112,9 @@ def instance_config(settings: Settings) -> dict[str, Any]:
             "start_timeout_seconds": int(settings.dispatch.start_timeout_seconds),
         },
         "sensors": {"use_threads": True, "num_workers": 4},
+        # No asset is materialized by itself or has a freshness policy: no daemon need look.
+        "auto_materialize": {"enabled": False, "use_sensors": False},
+        "freshness": {"enabled": False},
         "retention": {"sensor": {"purge_after_days": {"skipped": 1, "success": 7, "failure": 7}}},
         # Dagster's events are kept whatever this says; it keeps them off the console.
         "python_logs": {"python_log_level": "INFO"},

@@ -300,7 +300,7 @@ CALLEES = [
             ("statement_timeout", "pool_recycle", "max_overflow"),
             STORAGE,
         )
-        for storage in ("MySQLRunStorage", "MySQLEventLogStorage")
+        for storage in ("MySQLRunStorage", "MySQLEventLogStorage", "MySQLScheduleStorage")
     ),
     Callee("dagster_mysql.utils", "mysql_isolation_level", (), STORAGE),
     Callee("dagster._core.storage.runs", "SqliteRunStorage.from_local", ("base_dir",), STORAGE),

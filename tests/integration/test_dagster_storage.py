@@ -3,13 +3,16 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from dist_task_pipelines.orchestration.dagster_files import dagster_instance
 from dist_task_pipelines.orchestration.storage.events import EventsTogether
+from dist_task_pipelines.orchestration.storage.mysql import MySQLStorage
 from dist_task_pipelines.settings import Settings
 
 
@@ -47,6 +50,35 @@ def instance(
     with dagster_instance(Settings.load(None, tmp_path)) as made:
         yield made
     shutil.rmtree(tmp_path)
+
+
+def test_no_daemon_looks_for_what_the_platform_has_not(instance: dg.DagsterInstance) -> None:
+    assert set(instance.get_required_daemon_types()) == {
+        "BACKFILL",
+        "MONITORING",
+        "SCHEDULER",
+        "SENSOR",
+    }
+
+
+def test_on_mysql_each_part_keeps_its_connection(mysql_database: str) -> None:
+    """Dagster's daemon never says that it lives long."""
+    storage = MySQLStorage(mysql_database)
+    parts: list[Any] = [
+        storage.run_storage,
+        storage.event_log_storage,
+        storage.schedule_storage,
+    ]
+    made: list[object] = []
+    for part in parts:
+        sa.event.listen(part._engine, "connect", lambda *_: made.append(object()))
+    for _ in range(3):
+        storage.run_storage.get_daemon_heartbeats()
+        storage.event_log_storage.get_maximum_record_id()
+        storage.schedule_storage.all_instigator_state()
+    for part in parts:
+        part.dispose()
+    assert len(made) == len(parts)
 
 
 def log_of(instance: dg.DagsterInstance) -> EventsTogether:

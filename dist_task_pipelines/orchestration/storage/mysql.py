@@ -1,6 +1,6 @@
-"""Dagster's storage on MySQL, for processes that hold it for long.
+"""Dagster's storage on MySQL, its connections kept.
 
-Dagster opens a connection for each statement, or keeps one; here as many stay open as threads use.
+Dagster opens one for each statement, its daemon too; here as many stay open as threads use.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,11 @@ from dist_task_pipelines.orchestration.storage.events import EventsTogether
 from dist_task_pipelines.orchestration.storage.runs import KnownThings
 
 POOL_SIZE = 6
+MAX_OVERFLOW = 20  # connections
+POOL_RECYCLE = 1800  # seconds
 
 
-def _pooled(url: str, pool_recycle: int, max_overflow: int) -> Engine:
+def _pooled(url: str, pool_recycle: int = POOL_RECYCLE, max_overflow: int = MAX_OVERFLOW) -> Engine:
     engine = create_engine(
         url,
         isolation_level=mysql_isolation_level(),  # type: ignore[no-untyped-call]
@@ -39,10 +41,14 @@ def _pooled(url: str, pool_recycle: int, max_overflow: int) -> Engine:
 
 
 class _Pooled:
-    """Mixed into a storage: for a process that says it lives long, connections stay open."""
+    """Mixed into a storage: its connections stay open until it is disposed of."""
 
     mysql_url: str
     _engine: Engine
+
+    def __init__(self, mysql_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(mysql_url, inst_data)  # type: ignore[call-arg]
+        self._engine = _pooled(mysql_url)  # connects when it is first asked
 
     def optimize_for_webserver(
         self,
@@ -50,26 +56,26 @@ class _Pooled:
         pool_recycle: int,
         max_overflow: int,
     ) -> None:
-        """Keep connections open."""
+        """Keep them by these bounds."""
         self._engine.dispose()
         self._engine = _pooled(self.mysql_url, pool_recycle, max_overflow)
+
+    def dispose(self) -> None:
+        """Close them."""
+        super().dispose()  # type: ignore[misc]
+        self._engine.dispose()
 
 
 class RunStorage(_Pooled, KnownThings, MySQLRunStorage):
     """The runs."""
 
-    def dispose(self) -> None:
-        """Close the connections."""
-        self._engine.dispose()
-
 
 class EventLogStorage(_Pooled, EventsTogether, MySQLEventLogStorage):
     """The events of runs."""
 
-    def dispose(self) -> None:
-        """Write what is kept back, close the connections."""
-        super().dispose()
-        self._engine.dispose()
+
+class ScheduleStorage(_Pooled, MySQLScheduleStorage):
+    """The sensors and their ticks."""
 
 
 class MySQLStorage(DagsterMySQLStorage):
@@ -81,7 +87,7 @@ class MySQLStorage(DagsterMySQLStorage):
         self._inst_data = inst_data
         self._run_storage = RunStorage(mysql_url)
         self._event_log_storage = EventLogStorage(mysql_url)
-        self._schedule_storage = MySQLScheduleStorage(mysql_url)
+        self._schedule_storage = ScheduleStorage(mysql_url)
 
     @classmethod
     def from_config_value(
