@@ -6,6 +6,7 @@ The flows in the ledger become jobs; sensors launch them; the job `intervene` is
 import dagster as dg
 
 from dist_task_pipelines.assembly import check_limits, dispatch_limits
+from dist_task_pipelines.orchestration.dispatch_sensors import dispatch_tick_seconds
 from dist_task_pipelines.orchestration.flow_job import flow_jobs
 from dist_task_pipelines.orchestration.intervene_job import intervene_job
 from dist_task_pipelines.orchestration.ledger_assets import (
@@ -35,15 +36,16 @@ def defs() -> dg.Definitions:
     requests = requests_resources(settings)
     names = flow_names(jobs)
     judged_by = check_limits(settings)
+    every = dispatch_tick_seconds()
     return dg.Definitions(
         assets=ledger_assets(names),
         asset_checks=[ledger_checks(names, judged_by)],
         executor=concurrent_step_executor,
         jobs=[*jobs, intervene_job],
         sensors=[
-            new_requests_sensor(jobs, limits),
-            due_retries_sensor(jobs, limits),
-            expired_leases_sensor(),
+            new_requests_sensor(jobs, limits, every=every),
+            due_retries_sensor(jobs, limits, every=every),
+            expired_leases_sensor(every=every),
             ledger_state_sensor(names, judged_by),
             *([mq_requests_sensor(settings.limits.max_params_bytes)] if requests else []),
         ],

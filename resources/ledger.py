@@ -4,13 +4,12 @@ It takes no config: the database's URL may hold a password, and Dagster shows co
 """
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 from dagster import InitResourceContext, ResourceDefinition
 
-from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.orchestration.keeping import kept
+from dist_task_pipelines.orchestration.shared_ledger import shared_ledger
 from dist_task_pipelines.settings import Settings
 
 
@@ -19,7 +18,7 @@ def ledger_resource(settings: Settings) -> ResourceDefinition:
 
     @contextmanager
     def ledger(_: InitResourceContext) -> Iterator[Ledger]:
-        with kept("ledger", lambda: closing(open_ledger(settings))) as opened:
+        with shared_ledger(settings) as opened:
             yield opened
 
     return ResourceDefinition(ledger, description="The platform's tables.")

@@ -9,7 +9,9 @@ from dist_task_pipelines.ledger.records import DispatchLimits
 from dist_task_pipelines.orchestration.dispatch_sensors import dispatch_sensor
 
 
-def due_retries_sensor(jobs: Sequence[JobDefinition], limits: DispatchLimits) -> SensorDefinition:
+def due_retries_sensor(
+    jobs: Sequence[JobDefinition], limits: DispatchLimits, *, every: int
+) -> SensorDefinition:
     """A run for each batch of transactions with a grant that is due, whoever gave it."""
     return dispatch_sensor(
         name="due_retries",
@@ -17,4 +19,5 @@ def due_retries_sensor(jobs: Sequence[JobDefinition], limits: DispatchLimits) ->
         status=TransactionStatus.RUNNING,
         jobs=jobs,
         limits=limits,
+        every=every,
     )

@@ -2,10 +2,8 @@
 
 from dagster import DefaultSensorStatus, SensorDefinition, SensorEvaluationContext, SkipReason
 
-from dist_task_pipelines.orchestration.dispatch_sensors import TICK_SECONDS
 
-
-def expired_leases_sensor() -> SensorDefinition:
+def expired_leases_sensor(*, every: int) -> SensorDefinition:
     """Hands back the work of batches whose lease ran out; `due_retries` takes it up."""
 
     def evaluate(context: SensorEvaluationContext) -> SkipReason:
@@ -15,7 +13,7 @@ def expired_leases_sensor() -> SensorDefinition:
         name="expired_leases",
         description="Hands back the transactions of a worker that went away.",
         evaluation_fn=evaluate,
-        minimum_interval_seconds=TICK_SECONDS,
+        minimum_interval_seconds=every,
         default_status=DefaultSensorStatus.RUNNING,
         required_resource_keys={"ledger"},
     )

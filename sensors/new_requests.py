@@ -9,7 +9,9 @@ from dist_task_pipelines.ledger.records import DispatchLimits
 from dist_task_pipelines.orchestration.dispatch_sensors import dispatch_sensor
 
 
-def new_requests_sensor(jobs: Sequence[JobDefinition], limits: DispatchLimits) -> SensorDefinition:
+def new_requests_sensor(
+    jobs: Sequence[JobDefinition], limits: DispatchLimits, *, every: int
+) -> SensorDefinition:
     """A run for each batch of transactions that were accepted and not begun."""
     return dispatch_sensor(
         name="new_requests",
@@ -17,4 +19,5 @@ def new_requests_sensor(jobs: Sequence[JobDefinition], limits: DispatchLimits) -
         status=TransactionStatus.PENDING,
         jobs=jobs,
         limits=limits,
+        every=every,
     )

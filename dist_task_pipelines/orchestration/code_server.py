@@ -10,6 +10,7 @@ It stands where `dagster api grpc` would, behind a `grpc_server` entry of a work
   again in the running process (the modules that it imports are not). The webserver and the daemon
   see a new server id within seconds. If loading fails, the error is logged, the definitions there
   were go on being served, and the watch tries again.
+- What ticks open once (`keeping.py`), it keeps open.
 - It executes no runs: that is the workers' business.
 
 This module knows nothing of flows or the ledger.
@@ -36,6 +37,7 @@ from dagster._grpc.__generated__.dagster_api_pb2 import Empty, ReloadCodeReply, 
 from dagster._grpc.server import DagsterApiServer, DagsterGrpcServer, LoadedRepositories
 
 from dist_task_pipelines.logs import log_plainly
+from dist_task_pipelines.orchestration.keeping import keeping_open
 
 RETRY_SECONDS = 5.0  # after a failed look or rebuild
 SIGNAL_POLL_SECONDS = 0.2
@@ -198,7 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signals: list[int] = []
     for signum in (signal.SIGTERM, signal.SIGINT):  # SIGINT may have been ignored until now
         signal.signal(signum, lambda number, _frame: signals.append(number))
-    with suppress(DagsterExecutionInterruptedError):  # a signal while the definitions are loaded
+    # The interrupt is a signal while the definitions are loaded.
+    with suppress(DagsterExecutionInterruptedError), keeping_open():
         serve(options, signals)
 
 

@@ -1,5 +1,6 @@
 """The sensors that dispatch: under Dagster's own launcher, and as the threads' safety net."""
 
+import os
 from collections.abc import Collection, Sequence
 
 from dagster import (
@@ -22,7 +23,14 @@ from dist_task_pipelines.orchestration.run_launcher import PlatformRunLauncher
 from dist_task_pipelines.orchestration.tags import batch_tags
 
 TICK_SECONDS = 2  # the daemon's own loop takes about 5
+SAFETY_NET_SECONDS = 30  # between two ticks where threads dispatch
 OVERDUE_SECONDS = 5.0  # after which a tick does the dispatch threads' work
+THREADS_VARIABLE = "DIST_TASK_DISPATCH_THREADS"  # set by the platform that has them
+
+
+def dispatch_tick_seconds() -> int:
+    """Seconds between two ticks of a sensor that dispatches, or hands back, in this process."""
+    return SAFETY_NET_SECONDS if os.environ.get(THREADS_VARIABLE) else TICK_SECONDS
 
 
 def dispatch_sensor(
@@ -32,6 +40,7 @@ def dispatch_sensor(
     status: TransactionStatus,
     jobs: Sequence[JobDefinition],
     limits: DispatchLimits,
+    every: int,
 ) -> SensorDefinition:
     """A sensor that dispatches the transactions of one status.
 
@@ -40,6 +49,10 @@ def dispatch_sensor(
     next tick makes up for it. The run key, one for each batch, keeps Dagster from launching any
     twice. With the platform's workers a tick is a safety net: it does the dispatch threads' work
     when they have not done it for a while.
+
+    Args:
+        status: what it takes up: new transactions, or those with a due retry.
+        every: seconds between two ticks, at least.
     """
     flow_ids = [job.name for job in jobs]
 
@@ -59,7 +72,7 @@ def dispatch_sensor(
         description=description,
         evaluation_fn=evaluate,
         jobs=list(jobs),
-        minimum_interval_seconds=TICK_SECONDS,
+        minimum_interval_seconds=every,
         default_status=DefaultSensorStatus.RUNNING,
         required_resource_keys={"ledger"},
     )

@@ -28,13 +28,13 @@ from dagster import (
     TableSchema,
 )
 
-from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.domain.errors import LedgerUnavailable
 from dist_task_pipelines.domain.flow import Flow, Task
 from dist_task_pipelines.domain.json import dumps
 from dist_task_pipelines.engine.batch_run import TaskReport
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.orchestration.run_log import quiet_logger
+from dist_task_pipelines.orchestration.shared_ledger import shared_ledger
 from dist_task_pipelines.orchestration.step_executor import concurrent_step_executor
 from dist_task_pipelines.orchestration.tags import FLOW_TAG, FLOW_VERSION_TAG
 from dist_task_pipelines.settings import Settings
@@ -79,12 +79,9 @@ def flow_jobs(settings: Settings) -> list[JobDefinition]:
     Raises:
         LedgerUnavailable: the ledger cannot be read.
     """
-    ledger = open_ledger(settings)
-    try:
+    with shared_ledger(settings) as ledger:
         jobs = [_job_or_none(ledger, record.id) for record in ledger.flows.in_use()]
-        return [job for job in jobs if job]
-    finally:
-        ledger.close()
+    return [job for job in jobs if job]
 
 
 def _job_or_none(ledger: Ledger, flow_id: str) -> JobDefinition | None:
@@ -99,12 +96,14 @@ def _job_or_none(ledger: Ledger, flow_id: str) -> JobDefinition | None:
 
 def flows_revision() -> str:
     """A text that changes when the flows in the ledger do; the code server watches it."""
-    return _watched_ledger().flows.revision()
+    with shared_ledger(_own_settings()) as ledger:
+        return ledger.flows.revision()
 
 
 @cache
-def _watched_ledger() -> Ledger:
-    return open_ledger(Settings.from_environment())
+def _own_settings() -> Settings:
+    """Those of the process, read once: the revision is asked every second."""
+    return Settings.from_environment()
 
 
 def build_job(flow: Flow) -> JobDefinition:

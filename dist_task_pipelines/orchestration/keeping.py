@@ -1,7 +1,8 @@
 """What a long-lived process opens once and keeps, where a short one opens it for each use.
 
-Connections to the ledger and to participants live from run to run in a worker. Elsewhere (the
-code server's sensors, a run of plain `dagster dev`, tests) a resource opens and closes its own.
+Connections to the ledger and to participants live from run to run in a worker, those to the ledger
+from tick to tick in the code server. Elsewhere (plain `dagster dev`, tests) a resource opens and
+closes its own.
 """
 
 import threading

@@ -25,6 +25,7 @@ from dist_task_pipelines.orchestration.dagster_files import (
     create_dagster_tables,
     write_dagster_files,
 )
+from dist_task_pipelines.orchestration.dispatch_sensors import THREADS_VARIABLE
 from dist_task_pipelines.orchestration.launching import LOCATION
 from dist_task_pipelines.orchestration.processes import ManagedProcess
 from dist_task_pipelines.orchestration.readiness import is_ready
@@ -118,6 +119,7 @@ def _environment(settings: Settings, dagster_home: Path) -> Mapping[str, str]:
         **os.environ,
         **settings.environment,
         "DAGSTER_HOME": str(dagster_home),
+        THREADS_VARIABLE: "1",
         "PYTHONWARNINGS": "ignore",  # Dagster's about its own beta parameters
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }

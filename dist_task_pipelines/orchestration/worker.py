@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import structlog
@@ -23,7 +23,6 @@ from celery import Celery
 from celery.signals import worker_ready, worker_shutting_down
 
 from dist_task_pipelines.application import put_on_path
-from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.workers import BEAT_SECONDS
 from dist_task_pipelines.logs import log_plainly
@@ -32,8 +31,9 @@ from dist_task_pipelines.orchestration.dagster_files import dagster_instance
 from dist_task_pipelines.orchestration.dispatcher import dispatching
 from dist_task_pipelines.orchestration.garbage import spare_what_is_there
 from dist_task_pipelines.orchestration.jobs import Jobs
-from dist_task_pipelines.orchestration.keeping import keeping_open, kept
+from dist_task_pipelines.orchestration.keeping import keeping_open
 from dist_task_pipelines.orchestration.run_execution import RunExecution
+from dist_task_pipelines.orchestration.shared_ledger import shared_ledger
 from dist_task_pipelines.orchestration.step_executor import interrupt_all_runs
 from dist_task_pipelines.settings import Settings
 
@@ -54,7 +54,7 @@ def run_worker(settings: Settings) -> int:
     with ExitStack() as parts:
         parts.enter_context(keeping_open())
         instance = parts.enter_context(dagster_instance(settings))
-        ledger = parts.enter_context(kept("ledger", lambda: closing(open_ledger(settings))))
+        ledger = parts.enter_context(shared_ledger(settings))
         jobs = Jobs(ledger)
         jobs.load()
         dispatch = parts.enter_context(dispatching(settings, instance, ledger, jobs, looks=False))

@@ -51,7 +51,7 @@ def broken(name: str) -> list[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def batches(platform: Platform, participant: Participant) -> None:
-    """The batches of this module, submitted together: the sensors look every five seconds."""
+    """The batches of this module, submitted together."""
     for key, status in FAIL_ONCE.items():
         participant.fail(key, status)
     participant.break_down(*broken("all"), *broken("from_failure"))

@@ -43,7 +43,7 @@ FAILURES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def orders(platform: Platform, participant: Participant) -> None:
-    """The orders of this module, submitted together: the sensors look every five seconds."""
+    """The orders of this module, submitted together."""
     for key, statuses in FAILURES.items():
         participant.fail(key, *statuses)
     for flow_name, ids in ORDERS.items():

@@ -12,8 +12,10 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from dist_task_pipelines.orchestration.dispatch_sensors import SAFETY_NET_SECONDS
 from tests.acceptance.making import Flows, flow, task
 from tests.services import free_port
+from tests.services.dagster_ui import TAKE_UP
 from tests.services.platform import COMMAND, MarkedProcess, Platform, child_environment
 
 FLOWS: Flows = {"served": flow(task("deduct"))}
@@ -65,6 +67,11 @@ def test_each_path_goes_where_it_belongs(
 def test_every_part_is_well(platform: Platform) -> None:
     health = json.loads(fetch(f"{platform.url}/health")[2])["data"]
     assert [health[part]["ok"] for part in ("database", "workers", "daemon")] == [True] * 3
+
+
+def test_its_sensors_are_a_safety_net(platform: Platform) -> None:
+    every = {each["name"]: each["minIntervalSeconds"] for each in platform.sensors()}
+    assert [every[name] for name in TAKE_UP] == [SAFETY_NET_SECONDS] * len(TAKE_UP)
 
 
 def test_subscriptions_come_over_a_websocket(platform: Platform) -> None:

@@ -57,11 +57,25 @@ def flow(name):
 defs = Definitions(jobs=[flow(name) for name in (HERE / "jobs").read_text().split()])
 """
 VERSION = """
+from contextlib import contextmanager
 from pathlib import Path
+
+from dist_task_pipelines.orchestration.keeping import kept
+
+HERE = Path(__file__).parent
+
+
+@contextmanager
+def opened():
+    with (HERE / "life").open("a") as life:
+        life.write("opened ")
+        yield HERE / "jobs"
+        life.write("closed ")
 
 
 def of_the_jobs():
-    return Path(__file__).with_name("jobs").read_text()
+    with kept("jobs", opened) as jobs:
+        return jobs.read_text()
 """
 DAGSTER_YAML = """
 telemetry: {enabled: false}
@@ -285,6 +299,15 @@ def test_signals_end_the_server(tmp_path: Path) -> None:
 
         assert server.process.wait(PATIENCE) == 0
         assert "Traceback" not in server.log.read_text()
+
+
+def test_what_is_kept_stays_open_until_the_end(tmp_path: Path) -> None:
+    with code_server_of(tmp_path, jobs="flow_1") as server:
+        server.set_jobs_and_wait("flow_1 flow_2")
+        server.process.send_signal(signal.SIGTERM)
+
+        assert server.process.wait(PATIENCE) == 0
+    assert (tmp_path / "life").read_text() == "opened closed "
 
 
 def test_a_signal_breaks_off_the_load_of_the_definitions(tmp_path: Path) -> None:

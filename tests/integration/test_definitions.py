@@ -1,5 +1,6 @@
 """The code location in this process: jobs, sensors, what an op says, which batch a run takes."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,12 @@ from dist_task_pipelines.engine.submit import SubmitRequest, submit
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import BatchEnd, DispatchedBatch
 from dist_task_pipelines.orchestration.dagster_files import instance_config
-from dist_task_pipelines.orchestration.dispatch_sensors import decide
+from dist_task_pipelines.orchestration.dispatch_sensors import (
+    SAFETY_NET_SECONDS,
+    THREADS_VARIABLE,
+    TICK_SECONDS,
+    decide,
+)
 from dist_task_pipelines.orchestration.flow_job import (
     TABLE_ROWS,
     build_job,
@@ -32,6 +38,7 @@ from dist_task_pipelines.orchestration.run_batch import CONFIG_SCHEMA, HEAD_STAR
 from dist_task_pipelines.settings import Settings
 from sensors.due_retries import due_retries_sensor
 from sensors.expired_leases import expired_leases_sensor, reason
+from sensors.ledger_state import OBSERVE_SECONDS
 from sensors.new_requests import new_requests_sensor
 
 # Dagster warns of its own when it copies a sensor.
@@ -193,6 +200,24 @@ def test_no_password_is_in_what_dagster_keeps(ledger: Ledger, settings: Settings
 # Sensors
 
 
+@pytest.mark.parametrize(
+    ("variable", "seconds"), [("", TICK_SECONDS), ("1", SAFETY_NET_SECONDS)], ids=["alone", "net"]
+)
+def test_sensors_look_seldom_where_threads_dispatch(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, variable: str, seconds: int
+) -> None:
+    monkeypatch.setenv(THREADS_VARIABLE, variable)
+    topic = '[rocketmq]\nendpoints = "127.0.0.1:1"\nrequest_topic = "orders"\n'
+    Path(os.environ["DIST_TASK_HOME"], "dist_task.toml").write_text(topic)
+    assert {each.name: each.minimum_interval_seconds for each in repository().sensor_defs} == {
+        "new_requests": seconds,
+        "due_retries": seconds,
+        "expired_leases": seconds,
+        "ledger_state": OBSERVE_SECONDS,
+        "mq_requests": TICK_SECONDS,
+    }
+
+
 DISPATCHED = datetime(2030, 1, 31, 10, 0, 0, 5, tzinfo=UTC)
 KEY_7, KEY_9 = "batch-7-20300131T100000.000005", "batch-9-20300131T100000.000005"
 
@@ -267,7 +292,8 @@ def test_the_sensors_bring_an_order_and_its_retry_to_runs(
 ) -> None:
     flow = create(ledger)
     jobs, limits = flow_jobs(settings), dispatch_limits(settings)
-    new, due = new_requests_sensor(jobs, limits), due_retries_sensor(jobs, limits)
+    new = new_requests_sensor(jobs, limits, every=1)
+    due = due_retries_sensor(jobs, limits, every=1)
     assert tick(new, ledger).skip_message
     add(ledger, flow, "order-1")
     first = tick(new, ledger)
@@ -288,9 +314,10 @@ def test_the_third_sensor_hands_back_what_nobody_keeps(ledger: Ledger, settings:
     add(ledger, flow, "order-1")
     batch = dispatched(ledger, settings, flow)
     ledger.batches.acquire(batch.id, run_id="run-1", worker="here", lease=-1)
-    assert f"batches {batch.id}" in tick(expired_leases_sensor(), ledger).skip_message
+    sensor = expired_leases_sensor(every=1)
+    assert f"batches {batch.id}" in tick(sensor, ledger).skip_message
     assert ledger.transactions.get("order-1").lease_losses == 1
-    assert "no lease" in tick(expired_leases_sensor(), ledger).skip_message
+    assert "no lease" in tick(sensor, ledger).skip_message
 
 
 # Ops

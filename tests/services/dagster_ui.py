@@ -4,6 +4,7 @@ import json
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import time
 from typing import Any
 from urllib.error import HTTPError
 
@@ -91,10 +92,12 @@ query($id: ID!) {
   }
 }
 """
-TICKS = """
+SENSORS = """
 query($repository: RepositorySelector!) {
   sensorsOrError(repositorySelector: $repository) {
-    ... on Sensors { results { name sensorState { ticks(limit: 1) { tickId timestamp status } } } }
+    ... on Sensors {
+      results { name minIntervalSeconds sensorState { ticks(limit: 1) { timestamp status } } }
+    }
   }
 }
 """
@@ -276,25 +279,27 @@ class DagsterUI:
         assert self.wait_for_run(run_id).status == "FAILURE"
         return "\n".join(event.error for event in self.events(run_id))
 
-    def last_ticks(self) -> dict[str, str]:
-        """The id of the last tick that is over, of each sensor that moves transactions, by name."""
-        found = self.graphql(TICKS, repository=REPOSITORY)["sensorsOrError"]["results"]
-        return {
-            each["name"]: tick["tickId"]
-            for each in found
-            for tick in each["sensorState"]["ticks"]
-            if tick["status"] != "STARTED" and each["name"] in TAKE_UP
-        }
+    def sensors(self) -> list[JsonObject]:
+        """The sensors, each with its interval and its last tick."""
+        found: list[JsonObject] = self.graphql(SENSORS, repository=REPOSITORY)["sensorsOrError"][
+            "results"
+        ]
+        return found
 
-    def wait_for_ticks(self, count: int = 2) -> None:
-        """Wait until every sensor that moves transactions has looked so often, from now on."""
-        for _ in range(count):
-            before = self.last_ticks()
+    def wait_for_ticks(self) -> None:
+        """Wait until every sensor that moves transactions has looked, later than now."""
+        now = time()
 
-            def all_ticked(before: Mapping[str, str] = before) -> bool:
-                return all(tick != before.get(name) for name, tick in self.last_ticks().items())
+        def all_ticked() -> bool:
+            last = [
+                each["sensorState"]["ticks"] for each in self.sensors() if each["name"] in TAKE_UP
+            ]
+            return all(
+                ticks and ticks[0]["timestamp"] > now and ticks[0]["status"] != "STARTED"
+                for ticks in last
+            )
 
-            eventually(all_ticked, "every sensor ticks")
+        eventually(all_ticked, "every sensor ticks")
 
     def events(self, run_id: str) -> list[Event]:
         """The events of the run, oldest first."""
