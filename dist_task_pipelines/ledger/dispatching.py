@@ -16,7 +16,7 @@ from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.database import Database, reads, writes
 from dist_task_pipelines.ledger.owning import insert_batch
-from dist_task_pipelines.ledger.records import DispatchedBatch, DispatchLimits
+from dist_task_pipelines.ledger.records import DispatchedBatch, DispatchLimits, ToDo
 from dist_task_pipelines.ledger.types import AnyRow
 
 _transaction = tables.transaction.c
@@ -32,9 +32,16 @@ class Dispatcher:
         self.database = database
 
     @reads
-    def is_anything_due(self, connection: Connection) -> bool:
-        """Whether any transaction may be called; asked without keeping other dispatchers."""
-        return bool(_heads(connection, self.database.clock.now()))
+    def look(self, connection: Connection, *, patience: float) -> ToDo:
+        """What there is to do; asked in one statement, without keeping other dispatchers.
+
+        Args:
+            patience: seconds that a named run may take to get to a worker.
+        """
+        now = self.database.clock.now()
+        since = now - timedelta(seconds=patience)
+        due, unattended = connection.execute(_look_query(), {"now": now, "since": since}).one()
+        return ToDo(due=bool(due), unattended=bool(unattended))
 
     @writes
     def dispatch(
@@ -106,9 +113,7 @@ class Dispatcher:
             .outerjoin(tables.transaction, alone)
             .where(
                 _batch.ended_at.is_(None),
-                _batch.started_at.is_(None),
-                _batch.run_id.is_not(None) if named else _batch.run_id.is_(None),
-                _batch.dispatched_at <= since,
+                _waits(since, named=named),
                 _batch.picked_status == status if status else sa.true(),
                 _batch.flow_id.in_(flow_ids) if flow_ids is not None else sa.true(),
             )
@@ -214,6 +219,27 @@ def _in_flight(connection: Connection) -> Counter[tuple[str | None, str]]:
     return Counter({(row[0], row[1]): row[2] for row in rows})
 
 
+def _waits(since: Any, *, named: bool) -> sa.ColumnElement[bool]:
+    """Whether a batch was dispatched by then and no run has taken it."""
+    return sa.and_(
+        _batch.started_at.is_(None),
+        _batch.run_id.is_not(None) if named else _batch.run_id.is_(None),
+        _batch.dispatched_at <= since,
+    )
+
+
+@cache
+def _look_query() -> sa.Select[bool, bool]:
+    """Whether anything is due, and whether a batch lost its worker or waits for one too long."""
+    heads = _heads_query(of_flows=False).subquery()
+    waits = _waits(sa.bindparam("since"), named=True)
+    is_expired = _batch.lease_expires_at < sa.bindparam("now")
+    return sa.select(
+        sa.exists().where(heads.c.oldest.is_not(None)),
+        sa.exists().where(_batch.ended_at.is_(None), sa.or_(is_expired, waits)),
+    )
+
+
 def _heads(
     connection: Connection,
     now: datetime,
@@ -222,7 +248,7 @@ def _heads(
     """The oldest due time of each status and flow that has any."""
     query = _heads_query(of_flows=flow_ids is not None)
     rows = connection.execute(query, {"now": now, "flows": flow_ids})
-    return [(row[2], TransactionStatus(row[0]), row[1]) for row in rows if row[2]]
+    return [(row.oldest, TransactionStatus(row.status), row.id) for row in rows if row.oldest]
 
 
 @cache
@@ -238,8 +264,10 @@ def _heads_of(status: TransactionStatus, *, of_flows: bool) -> sa.Select[Any]:
         .order_by(_transaction.next_due_at)
         .limit(1)
         .scalar_subquery()
+        .label("oldest")
     )
-    query = sa.select(sa.literal(str(status)), flow.c.id, oldest).where(flow.c.id.is_not(None))
+    words = sa.literal(str(status)).label("status")
+    query = sa.select(words, flow.c.id, oldest).where(flow.c.id.is_not(None))
     named = flow.c.id.in_(sa.bindparam("flows", expanding=True))
     return query.where(named) if of_flows else query
 

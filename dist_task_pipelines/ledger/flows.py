@@ -207,13 +207,11 @@ class FlowStore:
     @reads
     def revision(self, connection: Connection) -> str:
         """A text that changes whenever `in_use` does, or a version is created or switched."""
-        query = sa.select(_flow.id, _flow.is_active, _flow.updated_at).order_by(_flow.id)
-        rows = connection.execute(query).all()
-        in_use = [
-            row.id for row in rows if row.is_active or _has_any(connection, row.id, MAY_GO_ON)
-        ]
+        is_in_use = sa.or_(_flow.is_active, *(_exists(_flow.id, each) for each in MAY_GO_ON))
+        query = sa.select(_flow.id, _flow.updated_at, is_in_use.label("is_in_use"))
+        rows = connection.execute(query.order_by(_flow.id)).all()
         newest = max((row.updated_at for row in rows), default=None)
-        return f"{newest}: {' '.join(in_use)}"
+        return f"{newest}: {' '.join(row.id for row in rows if row.is_in_use)}"
 
     def load(self, identifier: str) -> Flow:
         """The runnable flow of a version."""
@@ -304,12 +302,13 @@ def _has_any(
     connection: Connection, identifier: str, statuses: Sequence[TransactionStatus]
 ) -> bool:
     """Whether the flow has a transaction with one of these statuses."""
+    found = sa.or_(*(_exists(sa.literal(identifier), status) for status in statuses))
+    return bool(connection.scalar(sa.select(found)))
+
+
+def _exists(flow: sa.ColumnElement[str], status: TransactionStatus) -> sa.Exists:
     column = tables.transaction.c
-    queries: Sequence[Any] = [
-        sa.select(column.seq).where(column.status == status, column.flow_id == identifier).limit(1)
-        for status in statuses
-    ]
-    return any(connection.scalar(query) is not None for query in queries)
+    return sa.exists().where(column.status == status, column.flow_id == flow)
 
 
 def _conditions(name: str | None, is_active: bool | None) -> list[Condition]:

@@ -216,6 +216,14 @@ class DispatchLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ToDo:
+    """What a look finds that a dispatcher should see to."""
+
+    due: bool  # some transaction may be called
+    unattended: bool  # some batch lost its worker, or no worker came to take it
+
+
+@dataclass(frozen=True, slots=True)
 class DispatchedBatch:
     """A batch that waits for a run to take it."""
 

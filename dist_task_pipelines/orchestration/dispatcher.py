@@ -16,7 +16,7 @@ from dagster import DagsterInstance
 from dist_task_pipelines.assembly import dispatch_limits
 from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.ledger.records import DispatchedBatch, DispatchLimits
+from dist_task_pipelines.ledger.records import DispatchedBatch, DispatchLimits, ToDo
 from dist_task_pipelines.orchestration.jobs import Jobs
 from dist_task_pipelines.orchestration.launching import BatchLauncher
 from dist_task_pipelines.settings import Settings
@@ -58,6 +58,7 @@ class DispatchThread:
         self._every = LOOK_EVERY if looks else None
         self._woken = threading.Event()
         self._closed = threading.Event()
+        self._next_look_after = 0.0
         self._again: dict[int, float] = {}  # when a batch was launched again, while it waits
         self._thread = threading.Thread(target=self._work, name="dispatch", daemon=True)
 
@@ -76,14 +77,10 @@ class DispatchThread:
         self._thread.join()
 
     def _work(self) -> None:
-        next_look = 0.0
         while not self._closed.is_set():
             pause = None
             try:
-                if self._every and time.monotonic() >= next_look:
-                    next_look = time.monotonic() + self._every
-                    self._look_after()
-                self._dispatch()
+                self._do()
             except Exception as error:  # whatever the ledger, Dagster's storage or the broker say
                 log.warning("cannot dispatch", error=str(error))
                 pause = AFTER_ERROR
@@ -92,10 +89,18 @@ class DispatchThread:
             elif self._woken.wait(self._every):
                 self._woken.clear()
 
-    def _dispatch(self) -> None:
-        if not self._ledger.dispatcher.is_anything_due():
-            return
-        self._launch(self._ledger.dispatcher.dispatch(self._limits, name_runs=True))
+    def _do(self) -> None:
+        """Do what there is to do; where there is nothing, that takes one statement."""
+        found = self._look()
+        if self._every and found.unattended and time.monotonic() >= self._next_look_after:
+            self._next_look_after = time.monotonic() + self._every
+            self._look_after()
+            found = self._look()  # what was handed back may be due
+        if found.due:
+            self._launch(self._ledger.dispatcher.dispatch(self._limits, name_runs=True))
+
+    def _look(self) -> ToDo:
+        return self._ledger.dispatcher.look(patience=LAUNCH_AGAIN_AFTER)
 
     def _look_after(self) -> None:
         """Hand back what lost its worker, and launch again what no worker has taken."""

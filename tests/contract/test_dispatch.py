@@ -159,15 +159,50 @@ def test_neither_new_ones_nor_retries_take_the_last_run_while_the_others_wait(
 
 def test_nothing_due_is_seen_without_a_lock(ledger: Ledger, clock: SteppableClock) -> None:
     flow, other = a_flow(ledger), a_flow(ledger, name="other")
-    assert not ledger.dispatcher.is_anything_due()
+    assert not ledger.dispatcher.look(patience=10).due
     submit(ledger, flow, "later", delay=5)
-    assert not ledger.dispatcher.is_anything_due()
+    assert not ledger.dispatcher.look(patience=10).due
     submit(ledger, other, "now")
-    assert ledger.dispatcher.is_anything_due()
+    assert ledger.dispatcher.look(patience=10).due
     dispatch(ledger, other)
-    assert not ledger.dispatcher.is_anything_due()
+    assert not ledger.dispatcher.look(patience=10).due
     clock.step(5)
-    assert ledger.dispatcher.is_anything_due()
+    assert ledger.dispatcher.look(patience=10).due
+
+
+def unattended(ledger: Ledger) -> bool:
+    """Whether a look finds a batch without a worker, a run being given ten seconds."""
+    return ledger.dispatcher.look(patience=10).unattended
+
+
+def test_a_batch_that_waits_for_its_worker_too_long_is_seen(
+    ledger: Ledger, clock: SteppableClock
+) -> None:
+    flow = a_flow(ledger)
+    submit(ledger, flow, "order-1", "order-2")
+    limits = DispatchLimits(max_batch=1, max_runs_in_flight=1)
+    [batch] = ledger.dispatcher.dispatch(limits, name_runs=True)
+    assert not unattended(ledger), "its message is on its way"
+    clock.step(10)
+    assert unattended(ledger)
+    assert batch.run_id
+    ledger.batches.acquire(batch.id, run_id=batch.run_id, worker="w", lease=30)
+    assert not unattended(ledger)
+    ledger.batches.end(batch.id, BatchEnd.DONE)
+    dispatch(ledger, flow)
+    clock.step(10)
+    assert not unattended(ledger), "Dagster launches the run of a batch without a name"
+
+
+def test_a_batch_whose_lease_ran_out_is_seen(ledger: Ledger, clock: SteppableClock) -> None:
+    batch = take(ledger, a_flow(ledger), "order-1")
+    ledger.batches.keep(batch.id, lease=30)
+    clock.step(30)
+    assert not unattended(ledger)
+    clock.step(1)
+    assert unattended(ledger)
+    ledger.batches.expire()
+    assert not unattended(ledger)
 
 
 def test_the_flow_that_has_waited_longest_comes_first(

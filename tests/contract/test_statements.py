@@ -13,7 +13,7 @@ from dist_task_pipelines.domain.flow import Flow
 from dist_task_pipelines.domain.status import RetryStrategy, TransactionStatus
 from dist_task_pipelines.ledger import Ledger, tables
 from dist_task_pipelines.ledger.bulk import chunks, insert_rows
-from dist_task_pipelines.ledger.records import Batch, BatchEnd
+from dist_task_pipelines.ledger.records import Batch, BatchEnd, ToDo
 from tests.contract.steps import (
     SteppableClock,
     a_flow,
@@ -187,6 +187,17 @@ def test_an_end_without_anything_left_costs_two_statements_more_than_its_lock(
 
 
 # Locks
+
+
+def test_looking_with_nothing_to_do_costs_a_statement(ledger: Ledger, big_batch: Batch) -> None:
+    """The server looks every second; so does the code server, at the flows."""
+    for name in ("unused", "older", "newer"):
+        ledger.flows.set_active(a_flow(ledger, name=name).id, False)
+    with sent(ledger) as statements:
+        found = ledger.dispatcher.look(patience=10)
+        ledger.flows.revision()
+    assert found == ToDo(due=False, unattended=False)
+    assert len(statements) == 2
 
 
 def locks(statements: list[str]) -> list[str]:

@@ -21,7 +21,7 @@ from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.engine.submit import SubmitRequest, submit_many
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import DispatchedBatch
-from dist_task_pipelines.orchestration import run_execution, step_executor, worker
+from dist_task_pipelines.orchestration import dispatcher, run_execution, step_executor, worker
 from dist_task_pipelines.orchestration.dagster_files import dagster_instance
 from dist_task_pipelines.orchestration.dispatch_sensors import left_undone, take_up
 from dist_task_pipelines.orchestration.dispatcher import DispatchThread
@@ -323,7 +323,7 @@ def test_a_run_that_was_cancelled_before_it_began_is_left_to_a_person(
     bench.deliver(batch.run_id)
     record = bench.ledger.transactions.get("unwanted")
     assert (record.status, record.next_due_at) == (TransactionStatus.FAILED, None)
-    assert not bench.ledger.dispatcher.is_anything_due()
+    assert not bench.ledger.dispatcher.look(patience=10).due
     assert participant.calls["unwanted:deduct"] == 0
 
 
@@ -459,7 +459,7 @@ def test_a_run_that_another_worker_has_ended_meanwhile_is_not_executed_again(
     monkeypatch.setattr(bench.ledger.workers, "claim", late)
     assert bench.deliver(run_id).status is dg.DagsterRunStatus.SUCCESS
     assert len(bench.ledger.audit.page("transaction:mended")) == 1, "a person asked once"
-    assert not bench.ledger.dispatcher.is_anything_due()
+    assert not bench.ledger.dispatcher.look(patience=10).due
 
 
 def test_a_run_whose_job_is_not_there_fails(bench: Bench) -> None:
@@ -565,11 +565,28 @@ def test_a_batch_that_cannot_be_handed_back_does_not_keep_others_from_being_disp
         raise ExceptionGroup("not all batches could be ended", [error])
 
     launched = SimpleQueue[DispatchedBatch]()
+    bench.submit("stuck")
+    bench.dispatch()
+    age(bench, "batch", "lease_expires_at")
     monkeypatch.setattr(bench.ledger.batches, "expire", refuse)
     monkeypatch.setattr(bench.launcher, "launch", launched.put)
     bench.submit("healthy")
     with a_dispatch_thread(bench, looks=True):
         assert launched.get(timeout=60).transaction_id == "healthy"
+
+
+def test_what_lost_its_worker_is_dispatched_anew_in_the_same_pass(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched = SimpleQueue[DispatchedBatch]()
+    monkeypatch.setattr(dispatcher, "LOOK_EVERY", 3600)
+    bench.submit("lost")
+    batch = bench.dispatch()
+    age(bench, "batch", "lease_expires_at")
+    monkeypatch.setattr(bench.launcher, "launch", launched.put)
+    with a_dispatch_thread(bench, looks=True):
+        again = launched.get(timeout=60)
+    assert (again.transaction_id, again.id > batch.id) == ("lost", True)
 
 
 def test_a_worker_remembers_nothing_of_what_it_dispatched(
