@@ -17,10 +17,12 @@ from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.database import Database, reads, writes
 from dist_task_pipelines.ledger.owning import insert_batch
 from dist_task_pipelines.ledger.records import DispatchedBatch, DispatchLimits, ToDo
+from dist_task_pipelines.ledger.tables import along_the_due_index
 from dist_task_pipelines.ledger.types import AnyRow
 
 _transaction = tables.transaction.c
 _batch = tables.batch.c
+_flow = tables.flow.c
 
 STATUSES = (TransactionStatus.PENDING, TransactionStatus.RUNNING)  # of what may be due
 
@@ -203,14 +205,6 @@ class _Room:
         self._in_flight[status, flow_id] += 1
 
 
-def _along_the_index(query: sa.Select[Any]) -> sa.Select[Any]:
-    """The query, made to read the index that is in its order: another one would have to sort.
-
-    A claim that sorts locks everything that is pending.
-    """
-    return query.with_hint(tables.transaction, "FORCE INDEX (ix_instance_due)", "mysql")
-
-
 def _in_flight(connection: Connection) -> Counter[tuple[str | None, str]]:
     """The open batches, by the status they were picked for and their flow."""
     columns = (_batch.picked_status, _batch.flow_id)
@@ -257,31 +251,18 @@ def _heads_query(*, of_flows: bool) -> sa.CompoundSelect[Any]:
 
 
 def _heads_of(status: TransactionStatus, *, of_flows: bool) -> sa.Select[Any]:
-    flow = _flows_with(status)
     oldest = (
-        _along_the_index(sa.select(_transaction.next_due_at))
-        .where(_is_due(status, flow.c.id, sa.bindparam("now")))
-        .order_by(_transaction.next_due_at)
+        along_the_due_index(sa.select(_transaction.next_due_at))
+        .where(_is_due(status, _flow.id, sa.bindparam("now")))
+        # The index's columns in full: by the last alone, MySQL would sort all that is due.
+        .order_by(_transaction.status, _transaction.flow_id, _transaction.next_due_at)
         .limit(1)
         .scalar_subquery()
         .label("oldest")
     )
-    words = sa.literal(str(status)).label("status")
-    query = sa.select(words, flow.c.id, oldest).where(flow.c.id.is_not(None))
-    named = flow.c.id.in_(sa.bindparam("flows", expanding=True))
+    query = sa.select(sa.literal(str(status)).label("status"), _flow.id, oldest)
+    named = _flow.id.in_(sa.bindparam("flows", expanding=True))
     return query.where(named) if of_flows else query
-
-
-def _flows_with(status: TransactionStatus) -> sa.CTE:
-    """The flows with transactions of a status: from one to the next along the index."""
-    first = _along_the_index(sa.select(sa.func.min(_transaction.flow_id).label("id")))
-    flow = first.where(_transaction.status == status).cte(f"flow_{status}", recursive=True)
-    following = (
-        _along_the_index(sa.select(sa.func.min(_transaction.flow_id)))
-        .where(_transaction.status == status, _transaction.flow_id > flow.c.id)
-        .scalar_subquery()
-    )
-    return flow.union_all(sa.select(following).where(flow.c.id.is_not(None)))
 
 
 def _is_due(status: TransactionStatus, flow_id: Any, now: Any) -> Any:
@@ -295,7 +276,7 @@ def _is_due(status: TransactionStatus, flow_id: Any, now: Any) -> Any:
 def _oldest_due(
     connection: Connection, status: TransactionStatus, flow_id: str, now: datetime
 ) -> datetime | None:
-    query = _along_the_index(sa.select(_transaction.next_due_at))
+    query = along_the_due_index(sa.select(_transaction.next_due_at))
     query = query.where(_is_due(status, flow_id, now))
     head: datetime | None = connection.scalar(query.order_by(_transaction.next_due_at).limit(1))
     return head
@@ -315,7 +296,7 @@ def _due(
         _transaction.params_bytes,
         _transaction.lease_losses,
     )
-    query = _along_the_index(sa.select(*columns)).where(_is_due(status, flow_id, now))
+    query = along_the_due_index(sa.select(*columns)).where(_is_due(status, flow_id, now))
     oldest = query.order_by(_transaction.next_due_at, _transaction.seq).limit(limits.max_batch)
     return connection.execute(oldest.with_for_update(skip_locked=True)).all()
 

@@ -308,7 +308,8 @@ def _has_any(
 
 def _exists(flow: sa.ColumnElement[str], status: TransactionStatus) -> sa.Exists:
     column = tables.transaction.c
-    return sa.exists().where(column.status == status, column.flow_id == flow)
+    query = sa.select(column.seq).where(column.status == status, column.flow_id == flow)
+    return tables.along_the_due_index(query).exists()
 
 
 def _conditions(name: str | None, is_active: bool | None) -> list[Condition]:

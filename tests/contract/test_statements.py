@@ -31,6 +31,7 @@ from tests.contract.steps import (
 
 MANY = 300
 FEW = 50
+CROWD = 6000
 MOST_IN_A_LIFE = 48  # statements for a batch of two tasks, whatever its size
 ONLY_MYSQL = pytest.mark.parametrize("ledger_url", ["mysql"], indirect=True)
 ONLY_SQLITE = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
@@ -223,7 +224,7 @@ def test_the_row_of_a_batch_is_locked_before_its_transactions(
 @pytest.fixture
 def crowded(ledger: Ledger, clock: SteppableClock) -> str:
     """A ledger with thousands of transactions in many states; the id of one of its flows."""
-    rows = [a_row(n, clock.now()) for n in range(6000)]
+    rows = [a_row(n, clock.now()) for n in range(CROWD)]
 
     def work(connection: sa.Connection) -> None:
         for chunk in chunks(rows, 1000):
@@ -292,6 +293,26 @@ def test_on_sqlite_the_claim_reads_its_index_in_order(ledger: Ledger, crowded: s
     steps = [row[-1] for row in plan]
     assert len(steps) == 1, steps
     assert "USING INDEX ix_instance_due (status=? AND flow_id=? AND next_due_at<?)" in steps[0]
+
+
+@ONLY_MYSQL
+def test_a_look_reads_the_head_of_a_backlog_only(ledger: Ledger, crowded: str) -> None:
+    looks: list[tuple[str, Any]] = []
+    assert a_flow(ledger, name="flow").id == crowded
+
+    def note(*arguments: Any) -> None:
+        looks.append((arguments[2], arguments[3]))
+
+    event.listen(ledger.database.engine, "before_cursor_execute", note)
+    assert ledger.dispatcher.look(patience=10).due
+    ledger.flows.revision()
+    event.remove(ledger.database.engine, "before_cursor_execute", note)
+    with ledger.database.engine.connect() as connection:
+        connection.exec_driver_sql("FLUSH STATUS")
+        for statement, values in looks:
+            connection.exec_driver_sql(statement, values).all()
+        read = connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read_%%'").all()
+    assert sum(int(value) for _, value in read) < CROWD / 10
 
 
 @ONLY_MYSQL
