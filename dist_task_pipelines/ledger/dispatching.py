@@ -1,6 +1,5 @@
 """Dispatch: what may be called becomes batches, oldest first, fair between flows."""
 
-import heapq
 import itertools
 import uuid
 from collections import Counter
@@ -58,10 +57,11 @@ class Dispatcher:
     ) -> list[DispatchedBatch]:
         """Make as many batches as the limits allow; each waits for a run to take it.
 
-        The flow whose work has waited longest comes first. A transaction that lost its worker
-        once is dispatched alone. While retries wait, new transactions leave one of the runs in
-        flight to them, and the other way round. Dispatchers take turns on one row, so the
-        limits are exact.
+        The flow with the fewest runs in flight comes first, of several the one whose work has
+        waited longest: beside a backlog, another flow waits for one run to end. A transaction
+        that lost its worker once is dispatched alone. While retries wait, new transactions leave
+        one of the runs in flight to them, and the other way round. Dispatchers take turns on one
+        row, so the limits are exact.
 
         Args:
             status: `pending` for new transactions, `running` for those with a due retry;
@@ -76,18 +76,19 @@ class Dispatcher:
         heads = _heads(connection, now - timedelta(seconds=overdue), flow_ids)
         room = _Room(limits, _in_flight(connection), shared=len({head[1] for head in heads}) > 1)
         waiting = [head for head in heads if status in (None, head[1])]
-        heapq.heapify(waiting)
         dispatched: list[DispatchedBatch] = []
         while waiting and room.is_left:
-            _, picked, flow_id = heapq.heappop(waiting)
+            head = min(waiting, key=lambda each: (room.taken_by(each[2]), *each))
+            waiting.remove(head)
+            _, picked, flow_id = head
             if not room.is_left_for(picked, flow_id):
                 continue
             batch = self._make(connection, limits, picked, flow_id, now, name_run=name_runs)
             if batch:
                 dispatched.append(batch)
                 room.take(picked, flow_id)
-            if batch and (head := _oldest_due(connection, picked, flow_id, now)):
-                heapq.heappush(waiting, (head, picked, flow_id))
+            if batch and (oldest := _oldest_due(connection, picked, flow_id, now)):
+                waiting.append((oldest, picked, flow_id))
         return dispatched
 
     @reads
@@ -194,8 +195,11 @@ class _Room:
     def is_left(self) -> bool:
         return self._in_flight.total() < self._limits.max_runs_in_flight
 
+    def taken_by(self, flow_id: str) -> int:
+        return sum(count for (_, flow), count in self._in_flight.items() if flow == flow_id)
+
     def is_left_for(self, status: str, flow_id: str) -> bool:
-        of_flow = sum(count for (_, flow), count in self._in_flight.items() if flow == flow_id)
+        of_flow = self.taken_by(flow_id)
         of_status = sum(count for (each, _), count in self._in_flight.items() if each == status)
         return (
             of_flow < self._limits.max_runs_in_flight_per_flow and of_status < self._most_of_status

@@ -135,8 +135,8 @@ def test_runs_in_flight_are_limited_for_each_flow(ledger: Ledger, clock: Steppab
         "max_runs_in_flight_per_flow": 2,
     }
     first = dispatch(ledger, flow, other, **limits)
-    assert [batch.transaction_id for batch in first] == ["a", "b", "x"]
-    ledger.batches.end(acquire(ledger, first[2]).id, BatchEnd.STOPPED)
+    assert [batch.transaction_id for batch in first] == ["a", "x", "b"]
+    ledger.batches.end(acquire(ledger, first[1]).id, BatchEnd.STOPPED)
     [second] = dispatch(ledger, flow, other, **limits)
     assert second.flow_id == other.id, "the older flow is at its limit"
 
@@ -230,6 +230,27 @@ def test_a_backlog_of_one_flow_leaves_room_for_another(
     }
     dispatched = dispatch(ledger, flow, other, **limits)
     assert Counter(b.flow_id for b in dispatched) == {flow.id: 3, other.id: 1}
+
+
+def test_the_flow_with_the_fewest_runs_gets_the_one_that_ends(
+    ledger: Ledger, clock: SteppableClock
+) -> None:
+    """However much older the others' work is: all runs are taken, by two flows within limits."""
+    crowd, slow, single = (a_flow(ledger, name=name) for name in ("crowd", "slow", "single"))
+    limits: dict[str, Any] = {
+        "max_batch": 1,
+        "max_runs_in_flight": 4,
+        "max_runs_in_flight_per_flow": 3,
+    }
+    submit_one_by_one(ledger, clock, slow, "s1", "s2")
+    submit_one_by_one(ledger, clock, crowd, "c1", "c2", "c3", "c4")
+    taken = dispatch(ledger, crowd, slow, **limits)
+    assert Counter(batch.flow_id for batch in taken) == {crowd.id: 2, slow.id: 2}
+    submit_one_by_one(ledger, clock, single, "late")
+    [ending] = [batch for batch in taken if batch.transaction_id == "c1"]
+    ledger.batches.end(acquire(ledger, ending).id, BatchEnd.STOPPED)
+    [batch] = dispatch(ledger, crowd, slow, single, **limits)
+    assert batch.transaction_id == "late"
 
 
 def test_a_batch_is_bounded_in_rows_and_grows_under_load(ledger: Ledger) -> None:
