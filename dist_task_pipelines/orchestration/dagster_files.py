@@ -61,12 +61,20 @@ def dagster_instance(settings: Settings) -> Iterator[DagsterInstance]:
         # Dagster would configure Python's logging anew for every run, which shuts down the
         # handlers of the other runs in the process and deadlocks with them.
         instance.get_yaml_python_handlers = _no_handlers  # type: ignore[method-assign]
+        instance._subscribers = _Listeners()
         instance.optimize_for_webserver(
             statement_timeout=STATEMENT_TIMEOUT_MS, pool_recycle=POOL_RECYCLE, max_overflow=20
         )
         assert isinstance(instance.event_log_storage, EventsTogether)
         instance.event_log_storage.keep_events_back()
         yield instance
+
+
+class _Listeners(dict[str, list[Any]]):
+    """Of runs, by their ids. Dagster's own keeps an empty list for every run there ever was."""
+
+    def __missing__(self, run_id: str) -> list[Any]:
+        return []
 
 
 def _no_handlers() -> list[logging.Handler]:

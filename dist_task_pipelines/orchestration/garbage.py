@@ -5,8 +5,8 @@ Looking again and again through all that Dagster brings took a quarter of a work
 
 import gc
 
-ALLOCATIONS = 100_000  # of containers that outlive their making, between two looks at the young
-LOOKS = 50  # at the young for one at the older, and so on
+ALLOCATIONS = 50_000  # of containers that outlive their making, between two looks at the young
+LOOKS = 5  # at the young for one at the older, and so on
 
 
 def spare_what_is_there() -> None:

@@ -511,6 +511,12 @@ def test_the_handlers_of_dagster_yaml_are_asked_for_where_a_run_begins() -> None
     )
 
 
+def test_listeners_to_runs_are_in_a_dictionary() -> None:
+    with dagster.DagsterInstance.ephemeral() as instance:
+        listeners = getattr(instance, "_subscribers", None)
+    assert isinstance(listeners, dict), broken("DagsterInstance has no _subscribers", FILES)
+
+
 def test_a_python_file_is_kept_in_sys_modules_under_its_stem(tmp_path: Path) -> None:
     file = tmp_path / "kept_definitions.py"
     file.write_text("from dagster import Definitions\ndefs = Definitions()\n")

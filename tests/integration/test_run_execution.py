@@ -227,6 +227,12 @@ def sent_to_storage(bench: Bench) -> Iterator[list[str]]:
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
+def test_dagsters_instance_keeps_nothing_of_a_run_that_ended(bench: Bench) -> None:
+    bench.submit("forgotten")
+    assert bench.deliver(bench.dispatch().run_id).is_success
+    assert not bench.instance._subscribers
+
+
 def test_a_repeated_delivery_does_nothing(bench: Bench, participant: Participant) -> None:
     bench.submit("again")
     batch = bench.dispatch()
