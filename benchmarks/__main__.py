@@ -3,6 +3,7 @@
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,9 +16,11 @@ from benchmarks.bench import Bench
 from benchmarks.machine import describe
 from benchmarks.platform import running
 from benchmarks.report import Figure, Report
+from benchmarks.sections.fairness import fairness
 from benchmarks.sections.growth import backlog, growth
 from benchmarks.sections.idle import idle, start
 from benchmarks.sections.latency import latency
+from benchmarks.sections.memory import memory
 from benchmarks.sections.submit import submit
 from benchmarks.sections.termination import termination
 from benchmarks.sections.throughput import throughput
@@ -29,6 +32,8 @@ SECTIONS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "throughput": throughput,
     "submit": submit,
     "termination": termination,
+    "memory": memory,
+    "fairness": fairness,
     "backlog": backlog,
     "growth": growth,
 }
@@ -43,19 +48,21 @@ def main() -> None:
     names = arguments.only or (QUICK if arguments.quick else tuple(SECTIONS))
     console = Console(width=None if sys.stdout.isatty() else 160)
     with _prepared(console, quick=arguments.quick) as (bench, progress):
-        figures = [each for name in names for each in _section(name, bench, progress, console)]
         machine = describe(bench.mysql.words, bench.participant.words)
-    report = Report(machine, _command(arguments), figures)
+        report = Report(machine, _command(arguments), [])
+        for name in names:
+            report.figures.extend(_section(name, bench, progress, console))
+            report.store(RESULTS)  # whatever happens to those that come after
     console.print(report.table())
-    report.store(RESULTS)
     console.print(f"kept in {RESULTS}")
     if arguments.document:
         report.write_into(DOCUMENT)
-    sys.exit(any(figure.what == "failed" for figure in figures))
+    sys.exit(any(figure.what == "failed" for figure in report.figures))
 
 
 def _section(name: str, bench: Bench, progress: Progress, console: Console) -> list[Figure]:
     """The figures of a section; one that cannot be run is a row that says why."""
+    began = time.monotonic()
     task = progress.add_task(name, total=None)
     bench.show(lambda done, total: progress.update(task, completed=done, total=total))
     try:
@@ -64,6 +71,9 @@ def _section(name: str, bench: Bench, progress: Progress, console: Console) -> l
         console.print_exception()
         figures = [Figure(name, "failed", f"{type(error).__name__}: {error}"[:300])]
     progress.update(task, total=1, completed=1)
+    console.print(f"{name}: {time.monotonic() - began:.0f} s")
+    for figure in figures:
+        console.print(f"  {figure.what}: {figure.text}", highlight=False)
     return figures
 
 

@@ -11,17 +11,18 @@ PARAMS: dict[str, Any] = {
 }
 
 
-def definition(participant: str) -> dict[str, Any]:
-    """The flow's definition."""
+def definition(participant: str, length: int = len(TASKS)) -> dict[str, Any]:
+    """The flow's definition: so many of its tasks."""
     deduct, inventory, notify = (
         {"id": name, "task_name": "http_request", "config": {"url": f"{participant}/{name}"}}
         for name in TASKS
     )
     inventory |= {"depends_on": ["deduct"], "input_from": {"receipt": "$.deduct.receipt_no"}}
     notify |= {"depends_on": ["inventory"]}
-    return {"tasks": [deduct, inventory, notify]}
+    return {"tasks": [deduct, inventory, notify][:length]}
 
 
-def order(identifier: str, flow: str = FLOW) -> dict[str, Any]:
-    """A request for one transaction, as REST takes it."""
-    return {"instance_id": identifier, "flow_id": flow, "params": PARAMS}
+def order(identifier: str, flow: str = FLOW, length: int = len(TASKS)) -> dict[str, Any]:
+    """A request for one transaction of a flow of so many tasks, as REST takes it."""
+    params = {name: PARAMS[name] for name in TASKS[:length]}
+    return {"instance_id": identifier, "flow_id": flow, "params": params}

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
 
-from benchmarks.flow import FLOW, definition
+from benchmarks.flow import FLOW, TASKS, definition
 from benchmarks.machine import Usage, marked, sample
 from benchmarks.services import ROOT, new_database
 from tests.services import free_port
@@ -25,9 +25,11 @@ MARK = "DIST_TASK_BENCH_MARK"
 START_PATIENCE = 120.0  # seconds
 STOP_PATIENCE = 45.0
 POLL = 0.005  # seconds between two looks at one transaction
-LOOK = 0.25  # seconds between two looks at many
+LOOK = 1.0  # seconds between two looks at many, which cost MySQL something
 JOBS = "{ repositoriesOrError { ... on RepositoryConnection { nodes { jobs { name } } } } }"
-WORKERS = {"count": 2}
+
+Config = Mapping[str, Mapping[str, Any]]  # the configuration file, by section
+CONFIG: Config = {"workers": {"count": 2}}
 
 
 class TooSlow(Exception):
@@ -37,15 +39,20 @@ class TooSlow(Exception):
 class Platform:
     """The platform under `home`, with its ledger and Dagster's storage on one MySQL server.
 
+    Args:
+        databases: what the names of its databases, made anew, begin with.
+
     Attributes:
         started_in: seconds from the start of the process to `ready`.
         url: where it serves.
     """
 
-    def __init__(self, server: str, home: Path) -> None:
+    def __init__(
+        self, server: str, home: Path, config: Config = CONFIG, databases: str = "bench"
+    ) -> None:
         self.home = home
-        self.ledger_url = new_database(server, "bench_ledger")
-        self.storage_url = new_database(server, "bench_dagster")
+        self.ledger_url = new_database(server, f"{databases}_ledger")
+        self.storage_url = new_database(server, f"{databases}_dagster")
         self.ledger = sa.create_engine(self.ledger_url, isolation_level="READ COMMITTED")
         self.storage = sa.create_engine(self.storage_url)
         self.started_in = 0.0
@@ -53,7 +60,7 @@ class Platform:
         self._mark = f"{MARK}={secrets.token_hex(8)}"
         self._process: subprocess.Popen[str] | None = None
         home.mkdir(parents=True)
-        (home / "dist_task.toml").write_text(self._config())
+        (home / "dist_task.toml").write_text(self._text(config))
 
     def __enter__(self) -> Self:
         self.start()
@@ -121,9 +128,10 @@ class Platform:
         with urllib.request.urlopen(request, timeout=60) as reply:
             return json.load(reply)["data"]
 
-    def apply(self, participant: str, name: str = FLOW) -> str:
-        """Create the flow, wait until Dagster has its job; gives the flow's id."""
-        body = {"name": name, "flow_type": "bench", "definition": definition(participant)}
+    def apply(self, participant: str, name: str = FLOW, length: int = len(TASKS)) -> str:
+        """Create the flow of so many tasks, wait until Dagster has its job; gives its id."""
+        tasks = definition(participant, length)
+        body = {"name": name, "flow_type": "bench", "definition": tasks}
         flow = self.request("POST", "/flows", {**body, "create_user": "bench"})
         identifier: str = flow["flow_id"]
         until(lambda: identifier in json.dumps(self.graphql(JOBS)), 60, LOOK)
@@ -164,11 +172,11 @@ class Platform:
             raise TooSlow(f"it is not ready: {(self.home / 'up.err').read_text()[-2000:]}")
         return line.removeprefix("ready ").strip()
 
-    def _config(self) -> str:
-        sections: dict[str, dict[str, Any]] = {
+    def _text(self, config: Config) -> str:
+        sections = {
             "database": {"url": self.ledger_url},
             "dagster": {"storage_url": self.storage_url},
-            "workers": WORKERS,
+            **config,
         }
         lines = []
         for name, values in sections.items():

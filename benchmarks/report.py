@@ -50,7 +50,7 @@ class Report:
 
     machine: Mapping[str, str]
     command: str
-    figures: Sequence[Figure]
+    figures: list[Figure]
     at: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
 
     def table(self) -> Table:

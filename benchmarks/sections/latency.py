@@ -7,7 +7,7 @@ from datetime import UTC
 import sqlalchemy as sa
 
 from benchmarks.bench import Bench
-from benchmarks.flow import order
+from benchmarks.flow import FLOW, order
 from benchmarks.platform import POLL, until
 from benchmarks.report import Figure, percentiles
 from benchmarks.stock import stock_latencies
@@ -23,10 +23,10 @@ def latency(bench: Bench) -> list[Figure]:
     flow = bench.platform.apply(bench.participant.url)
     count = QUICK_COUNT if bench.quick else COUNT
     for number in range(5):
-        _seconds(bench, f"warm_{number}")
+        seconds(bench, f"warm_{number}")
     done: list[float] = []
     for number in range(count):
-        done.append(_seconds(bench, f"single_{number:05d}"))
+        done.append(seconds(bench, f"single_{number:05d}"))
         bench.tell(number + 1, count)
     complete = _until_run_ended(bench, flow)
     stock = stock_latencies(
@@ -71,10 +71,10 @@ def _figures(
     ]
 
 
-def _seconds(bench: Bench, identifier: str) -> float:
+def seconds(bench: Bench, identifier: str, flow: str = FLOW) -> float:
     """From before the request to the moment that the ledger gives as the transaction's end."""
     began = time.time()
-    bench.platform.request("POST", "/transactions", order(identifier))
+    bench.platform.request("POST", "/transactions", order(identifier, flow))
     until(lambda: bench.platform.count(identifier, "success") == 1, PATIENCE, POLL)
     [(ended,)] = bench.platform.rows(
         "SELECT completed_at FROM task_group_instance WHERE id = :id", id=identifier
