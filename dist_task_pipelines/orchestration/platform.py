@@ -120,7 +120,6 @@ def _environment(settings: Settings, dagster_home: Path) -> Mapping[str, str]:
         **settings.environment,
         "DAGSTER_HOME": str(dagster_home),
         THREADS_VARIABLE: "1",
-        "MALLOC_ARENA_MAX": "2",  # glibc keeps memory by thread, and each run has its own threads
         "PYTHONWARNINGS": "ignore",  # Dagster's about its own beta parameters
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }
