@@ -1,8 +1,9 @@
-"""Two hosts over one MySQL and one Redis: the platform, and a worker with a home of its own."""
+"""Two hosts over one MySQL and one broker: the platform, and a worker with a home of its own."""
 
 import signal
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from dist_task_pipelines.assembly import migrate_ledger
@@ -50,14 +51,20 @@ def workers_of(platform: Platform, orders: list[str]) -> set[str]:
         return set(connection.scalars(query.where(tables.transaction.c.id.in_(orders))))
 
 
+@pytest.mark.parametrize("broker", ["redis_url", "rabbitmq_url"])
 def test_two_hosts_share_the_load_and_nothing_is_done_twice(
-    databases: list[str], redis_url: str, participant: Participant, tmp_path: Path
+    broker: str,
+    databases: list[str],
+    participant: Participant,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     ledger, storage = databases
+    url = request.getfixturevalue(broker)
     for home in (here, there):
         home.mkdir()
-        (home / "dist_task.toml").write_text(config(ledger, storage, redis_url))
+        (home / "dist_task.toml").write_text(config(ledger, storage, url))
     migrate_ledger(Settings.load(None, here))
     register(here, {"spread": flow(task("deduct"), task("ship", "deduct"))}, participant.url)
     worker = [*COMMAND, "worker", "--home", str(there)]

@@ -20,6 +20,7 @@ from tests.services import ServiceUnavailable
 from tests.services.mysql import mariadb_server, mysql_server
 from tests.services.postgresql import postgresql_server
 from tests.services.process import default_cache_dir
+from tests.services.rabbitmq import rabbitmq_server
 from tests.services.redis import redis_server
 from tests.services.rocketmq import OwnRocketMQ, RocketMQServer, own_rocketmq, rocketmq_server
 from tests.services.rocketmq_topics import Keys
@@ -52,6 +53,12 @@ def postgresql_url(request: pytest.FixtureRequest) -> Iterator[str]:
 def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a Redis server's first database. Who leaves something behind clears it up."""
     yield from _served(request, "Redis", redis_server)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a RabbitMQ server's first virtual host."""
+    yield from _served(request, "RabbitMQ", rabbitmq_server)
 
 
 @pytest.fixture(scope="session")
