@@ -60,6 +60,7 @@ def _served(tree: Path, environment: Mapping[str, str]) -> Iterator[str]:
             "PROGNAME": "erl",
             "HOME": name,  # of the cookie
             "ERL_LIBS": str(plugins),
+            "ERL_CRASH_DUMP": str(folder / "crash"),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": names,
             "RABBITMQ_NODENAME": "rabbit@localhost",
