@@ -106,6 +106,18 @@ class Platform:
         """Its processes by pid."""
         return marked(self._mark)
 
+    @contextmanager
+    def workers_paused(self) -> Iterator[None]:
+        """Within, its workers stand still; what is accepted meanwhile waits for them."""
+        workers = [pid for pid, name in self.processes().items() if name.startswith("worker")]
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+
     def usage(self) -> dict[str, Usage]:
         """What its processes have used."""
         return sample(self.processes())

@@ -174,7 +174,7 @@ class WorkerSettings(Section):
 class DispatchSettings(Section):
     """How transactions are grouped into runs."""
 
-    max_batch: int = Field(300, ge=1, le=10_000, description="transactions in one run")
+    max_batch: int = Field(500, ge=1, le=10_000, description="transactions in one run")
     max_batch_bytes: int = Field(
         4_000_000, ge=1_000, le=64_000_000, description="bytes of parameters in one run"
     )

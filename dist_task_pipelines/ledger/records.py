@@ -208,7 +208,7 @@ class ActionRecord:
 class DispatchLimits:
     """How much may be in flight. A batch is bounded in transactions and in bytes of params."""
 
-    max_batch: int = 300
+    max_batch: int = 500
     max_batch_bytes: int = 4_000_000
     max_runs_in_flight: int = 8
     max_runs_in_flight_per_flow: int = 6
