@@ -22,8 +22,6 @@ from tests.services.platform import (
 from tests.services.waiting import eventually
 
 RUNS_AT_A_TIME = 4  # two on each host: the dispatched one, and the one kept for people
-HELD = [f"spread-{number}" for number in range(RUNS_AT_A_TIME)]
-MORE = [f"shared-{number}" for number in range(20)]
 
 
 def config(ledger: str, storage: str, broker: str) -> str:
@@ -59,6 +57,8 @@ def test_two_hosts_share_the_load_and_nothing_is_done_twice(
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
+    held = [f"{broker}-spread-{number}" for number in range(RUNS_AT_A_TIME)]
+    more = [f"{broker}-shared-{number}" for number in range(20)]
     here, there = tmp_path / "here", tmp_path / "there"
     ledger, storage = databases
     url = request.getfixturevalue(broker)
@@ -70,20 +70,20 @@ def test_two_hosts_share_the_load_and_nothing_is_done_twice(
     worker = [*COMMAND, "worker", "--home", str(there)]
     with running_platform(here) as platform, MarkedProcess(worker, child_environment()) as host:
         eventually(lambda: len(platform.ledger.workers.alive()) == 2, "both workers are there")
-        participant.hold(*(f"{each}:deduct" for each in HELD))
-        submit(platform, "spread", HELD)
-        for each in HELD:
+        participant.hold(*(f"{each}:deduct" for each in held))
+        submit(platform, "spread", held)
+        for each in held:
             participant.wait_for_call(f"{each}:deduct")
-        assert len(workers_of(platform, HELD)) == 2
-        participant.release(*(f"{each}:deduct" for each in HELD))
-        submit(platform, "spread", MORE)
-        for each in (*HELD, *MORE):
+        assert len(workers_of(platform, held)) == 2
+        participant.release(*(f"{each}:deduct" for each in held))
+        submit(platform, "spread", more)
+        for each in (*held, *more):
             platform.wait_for(each, TransactionStatus.SUCCESS)
         host.process.send_signal(signal.SIGTERM)
         _, errors = host.process.communicate(timeout=60)
         assert host.process.returncode == 0, errors
         eventually(lambda: len(platform.ledger.workers.alive()) == 1, "it is off the list")
     calls = [
-        participant.calls[f"{each}:{step}"] for each in HELD + MORE for step in ("deduct", "ship")
+        participant.calls[f"{each}:{step}"] for each in held + more for step in ("deduct", "ship")
     ]
     assert calls == [1] * len(calls)
