@@ -23,30 +23,30 @@ def fairness(bench: Bench) -> list[Figure]:
     bench.platform.apply(bench.participant.url)
     bench.platform.apply(bench.participant.url, SINGLE)
     seconds(bench, "model")
-    alone = _in_turn(bench, "alone")
+    alone = _in_turn(bench, "fair_alone")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes calls, never answers
         bench.platform.apply(f"http://127.0.0.1:{silent.getsockname()[1]}", SLOW)
         for number in range(HANGING):
             bench.platform.request("POST", "/transactions", order(f"slow_{number}", SLOW))
         until(lambda: bench.platform.count("slow_", "running") > 0, PATIENCE, LOOK)
-        beside_slow = _in_turn(bench, "beside_slow")
+        beside_slow = _in_turn(bench, "fair_slow")
     until(lambda: bench.platform.count("slow_", "failed") == HANGING, PATIENCE, LOOK)
     pending_copies(bench.platform.ledger, "model", "crowd_", CROWD)
     until(lambda: bench.platform.count("crowd_", "success") > 0, PATIENCE, LOOK)
-    crowded = _in_turn(bench, "crowded")
+    crowded = _in_turn(bench, "fair_crowd")
     left = CROWD - bench.platform.count("crowd_", "success")
     bench.platform.wait_for_all("crowd_", CROWD, PATIENCE, lambda n: bench.tell(n, CROWD))
     before, slow, crowd = (_words(each) for each in (alone, beside_slow, crowded))
     return [
         _figure(
             "beside calls of 30 s",
-            _waited(bench, "beside_slow"),
+            _waited(bench, "fair_slow"),
             f"{slow}; alone {before}",
             f"{HANGING} of another flow hang",
         ),
         _figure(
             "beside a backlog",
-            _waited(bench, "crowded"),
+            _waited(bench, "fair_crowd"),
             f"{crowd}; alone {before}",
             f"{CROWD:,} of another flow are worked off ({left:,} are left at the end)",
         ),
