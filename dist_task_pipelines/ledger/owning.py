@@ -22,7 +22,8 @@ _batch = tables.batch.c
 _task = tables.task.c
 _WITHOUT_PARAMS = [column for column in _transaction if column.name != "params"]
 
-# Statements that every task of every batch needs are made once: making one costs what it saves.
+# Statements that every task of every batch needs are made once: making one takes longer than
+# sending it.
 _LOCKED_BATCH = (
     sa.select(*(column for column in _batch if column.name != "members"))
     .where(_batch.id == sa.bindparam("batch"))

@@ -20,8 +20,6 @@ from dist_task_pipelines.orchestration.run_launcher import PlatformRunLauncher
 from dist_task_pipelines.orchestration.storage.events import EventsTogether
 from dist_task_pipelines.settings import Settings, hide_password
 
-STATEMENT_TIMEOUT_MS = 60_000
-POOL_RECYCLE = 1800  # seconds after which a connection is opened anew
 STORAGE_URL_VARIABLE = "DIST_TASK_DAGSTER_STORAGE_URL"
 HEADER = "# Written by dist-task at every start; change the configuration file instead.\n"
 
@@ -62,9 +60,6 @@ def dagster_instance(settings: Settings) -> Iterator[DagsterInstance]:
         # handlers of the other runs in the process and deadlocks with them.
         instance.get_yaml_python_handlers = _no_handlers  # type: ignore[method-assign]
         instance._subscribers = _Listeners()
-        instance.optimize_for_webserver(
-            statement_timeout=STATEMENT_TIMEOUT_MS, pool_recycle=POOL_RECYCLE, max_overflow=20
-        )
         assert isinstance(instance.event_log_storage, EventsTogether)
         instance.event_log_storage.keep_events_back()
         yield instance

@@ -53,14 +53,20 @@ def test_what_a_terminated_run_had_not_finished_waits_for_a_person(
         assert participant.calls[f"{each}:ship"] == 1
 
 
+def begun(platform: Platform, participant: Participant, flow_name: str, each: str) -> str:
+    """The run of a new order whose first call is held."""
+    participant.hold(f"{each}:deduct")
+    submit(platform, flow_name, [each])
+    participant.wait_for_call(f"{each}:deduct")
+    run_id = platform.transaction(each).run_id
+    assert run_id
+    return run_id
+
+
 def test_a_run_whose_participant_hangs_ends_without_it(
     platform: Platform, participant: Participant
 ) -> None:
-    participant.hold("stop-hanging:deduct")
-    submit(platform, "stopped_hanging", ["stop-hanging"])
-    participant.wait_for_call("stop-hanging:deduct")
-    run_id = platform.transaction("stop-hanging").run_id
-    assert run_id
+    run_id = begun(platform, participant, "stopped_hanging", "stop-hanging")
     platform.terminate(run_id)
     assert platform.wait_for_run(run_id).status == "CANCELED"
     participant.release("stop-hanging:deduct")
@@ -72,12 +78,8 @@ def test_a_run_whose_participant_hangs_ends_without_it(
 def test_a_stopped_order_does_not_retry_by_itself(
     platform: Platform, participant: Participant
 ) -> None:
-    participant.hold("stop-retry:deduct")
     participant.fail("stop-retry:deduct", 503)
-    submit(platform, "stopped_retry", ["stop-retry"])
-    participant.wait_for_call("stop-retry:deduct")
-    run_id = platform.transaction("stop-retry").run_id
-    assert run_id
+    run_id = begun(platform, participant, "stopped_retry", "stop-retry")
     platform.terminate(run_id)
     participant.release("stop-retry:deduct")
     assert platform.wait_for_run(run_id).status == "CANCELED"
@@ -88,11 +90,7 @@ def test_a_stopped_order_does_not_retry_by_itself(
 
 
 def test_a_terminated_run_can_be_re_executed(platform: Platform, participant: Participant) -> None:
-    participant.hold("stop-shown:deduct")
-    submit(platform, "stopped_shown", ["stop-shown"])
-    participant.wait_for_call("stop-shown:deduct")
-    run_id = platform.transaction("stop-shown").run_id
-    assert run_id
+    run_id = begun(platform, participant, "stopped_shown", "stop-shown")
     platform.terminate(run_id)
     participant.release("stop-shown:deduct")
     platform.wait_for_run(run_id)
