@@ -19,7 +19,7 @@ from dist_task_pipelines.domain.errors import (
     NotFound,
     RowRefused,
 )
-from dist_task_pipelines.ledger import Ledger, tables
+from dist_task_pipelines.ledger import Ledger, pooling, tables
 from dist_task_pipelines.ledger.bulk import update_rows
 from dist_task_pipelines.ledger.database import CLOCK_SYNC_INTERVAL, Database, Raced, use_wal
 from tests.contract.steps import (
@@ -222,6 +222,20 @@ def test_a_connection_that_dies_before_the_commit_is_replaced(ledger: Ledger) ->
     ledger.database.write(work)
     assert ledger.transactions.logs("a") == []
     assert killed
+
+
+@ONLY_MYSQL
+def test_a_connection_that_died_while_nobody_used_it_is_replaced(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = ledger.database
+    with database.read() as other:
+        with database.read() as one:
+            idle = one.scalar(sa.text("SELECT CONNECTION_ID()"))
+        other.execute(sa.text(f"KILL {idle}"))
+    monkeypatch.setattr(pooling, "IDLE", 0)
+    with database.read() as one, database.read() as two:
+        assert [each.scalar(sa.text("SELECT 1")) for each in (one, two)] == [1, 1]
 
 
 @ONLY_MYSQL
