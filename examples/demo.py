@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.orchestration.processes import ManagedProcess
+from dist_task_pipelines.orchestration.processes import CommandProcess
 from examples.dist_task import CommandFailed, Platform, free_port
 from examples.orders import Order, Story, all_orders, of_story, submission
 from examples.reckoning import Difference, differences, stock_differences
@@ -209,7 +209,7 @@ def play(console: Console, work: Path, port: int, pause: Pause, *, once: bool) -
     return not found
 
 
-def await_ready(processes: Sequence[ManagedProcess], pause: Pause) -> None:
+def await_ready(processes: Sequence[CommandProcess], pause: Pause) -> None:
     """Wait until each process has said that it is ready.
 
     Raises:
@@ -222,7 +222,7 @@ def await_ready(processes: Sequence[ManagedProcess], pause: Pause) -> None:
 
 
 def watch(
-    demo: Demo, ledger: Ledger, picture: View, up: ManagedProcess, pause: Pause, *, once: bool
+    demo: Demo, ledger: Ledger, picture: View, up: CommandProcess, pause: Pause, *, once: bool
 ) -> None:
     """Look again and again; with `once` until nothing moves any more by itself."""
     told = False
@@ -346,7 +346,7 @@ def _verdict(found: Sequence[Difference]) -> str:
     return "Every order came to its expected state, every effect took place exactly once."
 
 
-def _check(process: ManagedProcess) -> None:
+def _check(process: CommandProcess) -> None:
     if process.has_ended:
         raise DemoFailed(f"{process.name} ended:\n{process.log_tail()}")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.orchestration.processes import ManagedProcess
+from dist_task_pipelines.orchestration.processes import CommandProcess
 from dist_task_pipelines.settings import Settings
 from examples.participant import HOST
 from examples.shop import ROOT
@@ -81,12 +81,12 @@ class Platform:
         _run([*command, "--endpoints", endpoints, "--topic", topic, str(file)])
 
     @contextmanager
-    def up(self) -> Iterator[ManagedProcess]:
+    def up(self) -> Iterator[CommandProcess]:
         """Start `dist-task up`, which prints `ready ...` once it serves; end it afterwards."""
         command = [*_python_m("dist_task_pipelines.cli"), "up", "--port", str(self._port)]
         command += ["--config", str(self._config), "--home", str(self._home)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        process = ManagedProcess("dist-task up", command, environment, self._work / "logs")
+        process = CommandProcess("dist-task up", command, environment, self._work / "logs")
         process.start()
         try:
             yield process

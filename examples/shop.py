@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dist_task_pipelines.orchestration.processes import ManagedProcess
+from dist_task_pipelines.orchestration.processes import CommandProcess
 from examples import warehouse
 from examples.orders import ARTICLES
 from examples.participant import HOST
@@ -31,7 +31,7 @@ SERVICES = ("payment", "fraud check", "north", "south")
 WAREHOUSE, BROKER, BROKER_BOOKS = "warehouse", "rocketmq", "messages"
 PARTICIPANTS = ("payment", WAREHOUSE, "fraud check", "north", "south", BROKER)
 
-Await = Callable[[ManagedProcess], None]
+Await = Callable[[CommandProcess], None]
 
 
 class Shop:
@@ -51,7 +51,7 @@ class Shop:
         self._frozen = frozen
         self._stack = ExitStack()
         self._ports: dict[str, int] = {}
-        self._processes: dict[str, ManagedProcess] = {}
+        self._processes: dict[str, CommandProcess] = {}
 
     def __enter__(self) -> Self:
         for name in (*SERVICES, BROKER, BROKER_BOOKS):
@@ -72,7 +72,7 @@ class Shop:
         """Where a participant listens, or will: `host:port`."""
         return f"{HOST}:{self._ports[name]}"
 
-    def start(self, *names: str) -> list[ManagedProcess]:
+    def start(self, *names: str) -> list[CommandProcess]:
         """Start participants; they print `ready ...` in their logs once they serve."""
         started = [self._process(name) for name in names]
         for process in started:
@@ -102,10 +102,10 @@ class Shop:
         url = f"http://{self.address(BROKER_BOOKS)}/messages?topic={TOPIC}"
         return message_entries(_or_empty(url, []))
 
-    def _process(self, name: str) -> ManagedProcess:
+    def _process(self, name: str) -> CommandProcess:
         command = [sys.executable, "-m", *self._command(name)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        process = ManagedProcess(name, command, environment, self._folder / "logs")
+        process = CommandProcess(name, command, environment, self._folder / "logs")
         self._processes[name] = process
         return process
 

@@ -1,52 +1,52 @@
-"""A child process with a log file, that on Linux does not outlive its parent."""
+"""Child processes with a log file, that on Linux do not outlive their parent."""
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1  # a signal for the child when its parent goes away
+PR_SET_NAME = 15  # what `ps` and `top` show as its command
 TAIL_BYTES = 4000
 
 _libc = ctypes.CDLL(None)
+# Elsewhere than on Linux, libraries of the system do not survive a fork.
+_context = (
+    multiprocessing.get_context("fork")
+    if sys.platform == "linux"
+    else multiprocessing.get_context("spawn")
+)
 
 
-class ManagedProcess:
-    """One process of the platform. Signals of the terminal do not reach it.
+class ManagedProcess(ABC):
+    """One process, started as often as need be. Signals of the terminal do not reach it.
 
     Args:
         logs: the folder of its log file; it is made if need be.
     """
 
-    def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], logs: Path
-    ) -> None:
+    def __init__(self, name: str, environment: Mapping[str, str], logs: Path) -> None:
         self.name = name
         self.starts = 0
         self._started = 0.0
+        self._pid = 0  # until it is started
         self.log_file = logs / f"{name.replace(' ', '_')}.log"
-        self._command = command
         self._environment = environment
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it."""
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_file.open("ab") as output:
-            self._process = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                cwd=self.log_file.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one C call, no lock is taken
-            )
+        self.log_file.touch()
+        self._pid = self._begin()
         self.starts += 1
         self._started = time.monotonic()
 
@@ -58,22 +58,21 @@ class ManagedProcess:
     @property
     def has_ended(self) -> bool:
         """Whether it has been started and is no longer there."""
-        return self._process is not None and self._process.poll() is not None
+        return bool(self._pid) and not self._is_there()
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM, if it is there."""
-        if self._process and self._process.poll() is None:
-            self._process.terminate()
+        if self._pid and self._is_there():
+            os.kill(self._pid, signal.SIGTERM)
 
     def end(self, deadline: float) -> None:
         """Wait for its end until `deadline` (monotonic seconds), then kill it and its children."""
-        if not self._process:
+        if not self._pid:
             return
-        try:
-            self._process.wait(max(deadline - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own
-            self._process.wait()
+        self._wait(max(deadline - time.monotonic(), 0.1))
+        if self._is_there():
+            os.killpg(self._pid, signal.SIGKILL)  # it leads a session of its own
+            self._wait(None)
 
     def log_tail(self) -> str:
         """The last lines that it logged."""
@@ -82,7 +81,106 @@ class ManagedProcess:
             log.seek(max(log.tell() - TAIL_BYTES, 0))
             return log.read().decode(errors="replace")
 
+    @abstractmethod
+    def _begin(self) -> int:
+        """Start it; gives its pid."""
+
+    @abstractmethod
+    def _is_there(self) -> bool:
+        """Whether it was started and has not ended."""
+
+    @abstractmethod
+    def _wait(self, seconds: float | None) -> None:
+        """Wait for its end, no longer than that."""
+
+
+class CommandProcess(ManagedProcess):
+    """A program."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], logs: Path
+    ) -> None:
+        super().__init__(name, environment, logs)
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _begin(self) -> int:
+        with self.log_file.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                cwd=self.log_file.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one C call, no lock is taken
+            )
+        return self._process.pid
+
+    def _is_there(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _wait(self, seconds: float | None) -> None:
+        assert self._process
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
+
+class ForkedProcess(ManagedProcess):
+    """A function of this program: what the program has imported, the process need not.
+
+    On Linux it must be started while this is the only thread.
+
+    Args:
+        main: what the process does; its name is that of the process in `ps`, too.
+    """
+
+    def __init__(
+        self, name: str, main: Callable[[], object], environment: Mapping[str, str], logs: Path
+    ) -> None:
+        super().__init__(name, environment, logs)
+        self._main = main
+        self._process: BaseProcess | None = None
+
+    def _begin(self) -> int:
+        arguments = (self._main, self.name, self._environment, self.log_file)
+        self._process = _context.Process(target=_be_a_child, args=arguments, name=self.name)
+        self._process.start()
+        assert self._process.pid
+        return self._process.pid
+
+    def _is_there(self) -> bool:
+        return self._process is not None and self._process.is_alive()
+
+    def _wait(self, seconds: float | None) -> None:
+        assert self._process
+        self._process.join(seconds)
+
+
+def _be_a_child(
+    main: Callable[[], object], name: str, environment: Mapping[str, str], log_file: Path
+) -> NoReturn:
+    """Run `main` as a program of its own would be run, and exit as it says."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setsid()
+    _die_with_parent()
+    _be_called(name)
+    with log_file.open("ab") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+        os.dup2(output.fileno(), sys.stderr.fileno())
+    os.chdir(log_file.parent)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.exit(main())  # type: ignore[arg-type]
+
 
 def _die_with_parent() -> None:
     if sys.platform == "linux":
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _be_called(name: str) -> None:
+    if sys.platform == "linux":
+        _libc.prctl(PR_SET_NAME, name.encode())

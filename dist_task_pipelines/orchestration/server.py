@@ -1,14 +1,11 @@
 """The server: REST and the Dagster UI on one port, and the dispatching of what is accepted.
 
-    python -m dist_task_pipelines.orchestration.server --workspace workspace.yaml --port 3000
-
-The settings come by environment, and with them Dagster's home. On SIGTERM it stops listening,
-answers what it has begun, and ends.
+On SIGTERM it stops listening, answers what it has begun, and ends.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 from dagster import DagsterInstance
@@ -24,7 +21,6 @@ from dist_task_pipelines.api.platform import Platform
 from dist_task_pipelines.api.protocol import PatientProtocol
 from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.logs import log_plainly
 from dist_task_pipelines.orchestration.dispatcher import DispatchThread, dispatching
 from dist_task_pipelines.orchestration.garbage import spare_what_is_there
 from dist_task_pipelines.orchestration.jobs import Jobs
@@ -51,8 +47,11 @@ class OnePort:
         await (self._api if is_apis else self._ui)(scope, receive, send)
 
 
-def run(settings: Settings, workspace: str) -> None:
-    """Serve until SIGINT or SIGTERM.
+def run(settings: Settings, workspace: Path) -> None:
+    """Serve until SIGINT or SIGTERM. Dagster's home comes by environment.
+
+    Args:
+        workspace: Dagster's workspace file.
 
     Raises:
         LedgerUnavailable: the ledger cannot be opened.
@@ -72,10 +71,10 @@ def run(settings: Settings, workspace: str) -> None:
 
 
 @contextmanager
-def _dagster(workspace: str) -> Iterator[WorkspaceProcessContext]:
+def _dagster(workspace: Path) -> Iterator[WorkspaceProcessContext]:
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(STATEMENT_TIMEOUT, POOL_RECYCLE, MAX_OVERFLOW)
-        target = WorkspaceFileTarget(paths=[workspace])
+        target = WorkspaceFileTarget(paths=[str(workspace)])
         with WorkspaceProcessContext(
             instance, version=__version__, workspace_load_target=target
         ) as context:
@@ -123,17 +122,3 @@ def _serve(app: ASGIApp, settings: Settings) -> None:
     )
     with at_stop_signals(lambda: None):  # uvicorn raises them once more when it has ended
         uvicorn.Server(config).run()
-
-
-def main() -> None:
-    """Serve with the settings of the environment."""
-    parser = argparse.ArgumentParser(prog="server", description=__doc__)
-    parser.add_argument("--workspace", required=True, help="Dagster's workspace file")
-    parser.add_argument("--port", required=True, type=int)
-    arguments = parser.parse_args()
-    log_plainly()
-    run(Settings.from_environment().with_port(arguments.port), arguments.workspace)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """A worker: one process that executes runs, several at a time, with everything warm.
 
-    python -m dist_task_pipelines.orchestration.worker
-
 The code is imported, the definitions are read and the connections are there before the first run
 comes. Runs are executed on threads of Celery's pool, never on the main thread: Dagster would take
 the process's signals there. On SIGTERM and SIGINT no further run is begun, those at work are asked
@@ -25,7 +23,6 @@ from celery.signals import worker_ready, worker_shutting_down
 from dist_task_pipelines.application import put_on_path
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.workers import BEAT_SECONDS
-from dist_task_pipelines.logs import log_plainly
 from dist_task_pipelines.orchestration.celery_app import RUN_TASK, celery_app
 from dist_task_pipelines.orchestration.dagster_files import dagster_instance
 from dist_task_pipelines.orchestration.dispatcher import dispatching
@@ -127,13 +124,3 @@ def signs_of_life(ledger: Ledger, name: str, execution: RunExecution) -> Iterato
         ended.set()
         thread.join()
         ledger.workers.leave(name)
-
-
-def main() -> None:
-    """Be a worker with the settings of the process that started this one."""
-    log_plainly()
-    sys.exit(run_worker(Settings.from_environment()))
-
-
-if __name__ == "__main__":
-    main()

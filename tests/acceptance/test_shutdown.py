@@ -1,6 +1,7 @@
 """Workers and platforms that go away in the middle of a batch."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +24,8 @@ QUICK = 8  # seconds that a call may take: the lease outlasts it by its own time
 PATIENT = 15  # less than a platform that ends waits for its workers
 SLOW = 28  # more than that
 
-PARTS = (
-    "dist_task_pipelines.orchestration.code_server",
-    "dist_task_pipelines.orchestration.server",
-    "dagster._daemon",
-)
-WORKER = "dist_task_pipelines.orchestration.worker"
+PARTS = ("code server", "server", "daemon")
+WORKER = "worker"
 
 OWN_FLOWS: Flows = {
     "parts": flow(task("deduct", timeout=PATIENT), task("ship", "deduct", timeout=PATIENT)),
@@ -59,9 +56,9 @@ def fragile(
 
 
 def parts_of(platform: Platform, part: str) -> list[int]:
-    """The pids of the processes that were started with this module."""
+    """The pids of the processes of this name, whatever their number."""
     found = marked_processes(platform.mark)
-    return [pid for pid, command in found.items() if f" -m {part} " in command]
+    return [pid for pid, name in found.items() if re.match(rf"{part}( \d+)?: ", name)]
 
 
 def worker_of(platform: Platform, run_id: str) -> int:

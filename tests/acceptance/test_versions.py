@@ -20,13 +20,10 @@ def apply(
 
 def servers(platform: Platform) -> set[int]:
     """The pids of the code server, the server and the daemon."""
-    words = ("code_server", "server", "dagster._daemon")
-    found = {
-        pid
-        for pid, command in marked_processes(platform.mark).items()
-        if any(f"-m {word}" in command or f".{word} " in command for word in words)
-    }
-    assert len(found) == len(words)
+    names = ("code server: ", "server: ", "daemon: ")
+    processes = marked_processes(platform.mark).items()
+    found = {pid for pid, name in processes if name.startswith(names)}
+    assert len(found) == len(names)
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 from dist_task_pipelines.domain.status import TransactionStatus
 from tests.acceptance.making import addressed, flow, task
 from tests.services.participant import Participant
-from tests.services.platform import SOURCES, dist_task, marked_processes, running_platform
+from tests.services.platform import SOURCES, dist_task, running_platform
 
 APPLICATION = (
     "definitions.py",
@@ -89,8 +89,7 @@ def test_an_order_goes_through_where_only_the_wheel_is_installed(
     (tmp_path / "tasks.toml").write_text(TASKS)
     config = f"tasks.file = '{tmp_path}/tasks.toml'\nexecutors.append.folder = '{tmp_path}'"
     with running_platform(home, config=config, command=command, environment=variables) as platform:
-        serving = "\n".join(marked_processes(platform.mark).values())
-        assert f"--python-file {environment}" in serving
+        assert f"serving {environment}" in (home / "logs" / "code_server.log").read_text()
         for arguments in (["flow", "apply", str(file)], ["submit", "wheeled", "wheel-1"]):
             dist_task(*arguments, home=home, command=command, environment=variables)
         platform.wait_for("wheel-1", TransactionStatus.SUCCESS)

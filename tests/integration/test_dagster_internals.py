@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from logging import getLogger
 from pathlib import Path
 from pkgutil import walk_packages
@@ -275,6 +274,7 @@ CALLEES = [
             ("fetchone", ("query",)),
         )
     ),
+    Callee("dagster._daemon.cli", "create_dagster_daemon_cli", (), PLATFORM),
     Callee("dagster._core.snap", "ExecutionPlanSnapshot", (), STORAGE),
     *(
         Callee("dagster._core.events", name, (), STORAGE)
@@ -427,7 +427,7 @@ def test_every_file_that_relies_on_it_is_in_the_docs() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     section = text.partition("## Where Dagster's private API is used")[2].partition("\n## ")[0]
     documented = set(re.findall(r"^\| `(orchestration/[^`]*)`", section, re.MULTILINE))
-    used_by = {callee.used_by for callee in CALLEES} | {PLATFORM}
+    used_by = {callee.used_by for callee in CALLEES}
     assert documented == {path.removeprefix("dist_task_pipelines/") for path in used_by}
 
 
@@ -442,12 +442,14 @@ def test_it_is_there_and_takes_the_parameters(callee: Callee) -> None:
         assert not missing, broken(f"{callee} has no {sorted(missing)}", callee.used_by)
 
 
-@pytest.mark.parametrize("module", ["dagster._daemon.__main__"])
-def test_it_can_be_run_as_a_module(module: str) -> None:
-    assert find_spec(module), broken(f"there is no {module}", PLATFORM)
-
-
 # -- how it behaves, where a name does not tell
+
+
+def test_the_daemon_is_run_by_a_command() -> None:
+    commands = private("dagster._daemon.cli", "create_dagster_daemon_cli")().commands
+    assert "run" in commands, broken("the daemon has no command `run`", PLATFORM)
+    options = {option for parameter in commands["run"].params for option in parameter.opts}
+    assert "--workspace" in options, broken("`run` has no option --workspace", PLATFORM)
 
 
 @pytest.fixture

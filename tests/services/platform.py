@@ -245,14 +245,15 @@ def child_environment() -> dict[str, str]:
 
 
 def marked_processes(mark: str) -> dict[int, str]:
-    """The command lines of the processes whose environment holds the mark, by pid."""
+    """The processes whose environment holds the mark, by pid: `name: command line`."""
     sign = f"{MARK}={mark}".encode()
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # another user's, or gone meanwhile
             if sign in (folder / "environ").read_bytes().split(b"\0"):
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-                found[int(folder.name)] = b" ".join(words).decode(errors="replace")[:200]
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                name = (folder / "comm").read_text().strip()
+                found[int(folder.name)] = f"{name}: {words.decode(errors='replace')[:200]}"
     return found
 
 

@@ -1,0 +1,146 @@
+"""Functions and programs as processes of their own."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from dist_task_pipelines.orchestration import processes
+from dist_task_pipelines.orchestration.processes import (
+    CommandProcess,
+    ForkedProcess,
+    ManagedProcess,
+)
+from dist_task_pipelines.orchestration.signals import at_stop_signals
+from tests.services.waiting import eventually
+
+ENVIRONMENT = {"GREETING": "good morning", "PYTHONPATH": os.pathsep.join(sys.path)}
+SOON = 10  # seconds
+
+Start = Callable[[ManagedProcess], ManagedProcess]
+
+
+def greet() -> int:
+    """Say what the process finds, on both streams, and end with a code of its own."""
+    sys.stdout.write(f"{os.environ['GREETING']} {Path.cwd()} {os.environ.get('HOME')}\n")
+    sys.stdout.flush()
+    sys.stderr.write(f"leads its session: {os.getpid() == os.getsid(0)}\n")
+    return 3
+
+
+def wait_for_ever(*, deaf: bool) -> None:
+    """End by a signal only; a deaf one by SIGKILL only."""
+    if deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.stderr.write("here")
+    sys.stderr.flush()
+    while True:
+        signal.pause()
+
+
+def fail() -> None:
+    """Break."""
+    raise LookupError("what was looked for")
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a process; it is gone in the end."""
+    started = []
+
+    def begin(process: ManagedProcess) -> ManagedProcess:
+        started.append(process)
+        process.start()
+        return process
+
+    yield begin
+    for process in started:
+        process.ask_to_stop()
+    for process in started:
+        process.end(time.monotonic())
+
+
+@pytest.fixture(params=["fork", "spawn"], autouse=True)
+def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of starting: that of Linux, and that of the other systems."""
+    monkeypatch.setattr(processes, "_context", multiprocessing.get_context(request.param))
+
+
+def is_here(process: ManagedProcess) -> bool:
+    return "here" in process.log_tail()
+
+
+def test_a_function_finds_what_a_program_would(start: Start, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    process = start(ForkedProcess("say hello", greet, ENVIRONMENT, logs))
+    eventually(lambda: process.has_ended, "it ends", SOON)
+    assert (
+        logs / "say_hello.log"
+    ).read_text() == f"good morning {logs} None\nleads its session: True\n"
+    assert process.starts == 1
+
+
+def test_it_is_called_by_its_name(start: Start, tmp_path: Path) -> None:
+    before = set(Path("/proc").iterdir())
+    process = start(
+        ForkedProcess("sleeper 1", partial(wait_for_ever, deaf=False), ENVIRONMENT, tmp_path)
+    )
+    eventually(lambda: is_here(process), "it runs", SOON)
+    new = set(Path("/proc").iterdir()) - before
+    names = [name for name in (each / "comm" for each in new) if name.exists()]
+    assert "sleeper 1\n" in [name.read_text() for name in names]
+
+
+def test_what_it_raises_is_in_its_log(start: Start, tmp_path: Path) -> None:
+    process = start(ForkedProcess("broken", fail, ENVIRONMENT, tmp_path))
+    eventually(lambda: process.has_ended, "it ends", SOON)
+    assert "LookupError: what was looked for" in process.log_tail()
+
+
+def test_it_does_not_hear_signals_as_its_parent_does(start: Start, tmp_path: Path) -> None:
+    heard: list[None] = []
+    main = partial(wait_for_ever, deaf=False)
+    with at_stop_signals(lambda: heard.append(None)):
+        process = start(ForkedProcess("waiting", main, ENVIRONMENT, tmp_path))
+    eventually(lambda: is_here(process), "it runs", SOON)
+    process.ask_to_stop()
+    eventually(lambda: process.has_ended, "it ends", SOON)
+    assert not heard
+
+
+def test_one_that_is_deaf_is_killed(start: Start, tmp_path: Path) -> None:
+    main = partial(wait_for_ever, deaf=True)
+    process = start(ForkedProcess("deaf", main, ENVIRONMENT, tmp_path))
+    eventually(lambda: is_here(process), "it runs", SOON)
+    process.ask_to_stop()
+    process.end(time.monotonic())
+    assert process.has_ended
+
+
+def test_it_can_be_started_again(start: Start, tmp_path: Path) -> None:
+    process = start(ForkedProcess("again", greet, ENVIRONMENT, tmp_path))
+    eventually(lambda: process.has_ended, "it ends", SOON)
+    process.start()
+    eventually(lambda: process.has_ended, "it ends again", SOON)
+    assert process.starts == 2
+    assert process.log_tail().count("good morning") == 2
+
+
+def test_a_program_is_managed_in_the_same_way(start: Start, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import os; print(os.environ['GREETING'], os.getcwd())"]
+    process = start(CommandProcess("program", command, ENVIRONMENT, tmp_path))
+    eventually(lambda: process.has_ended, "it ends", SOON)
+    assert process.log_tail() == f"good morning {tmp_path}\n"
+
+
+def test_one_that_was_never_started_has_not_ended(tmp_path: Path) -> None:
+    process = ForkedProcess("later", greet, ENVIRONMENT, tmp_path)
+    process.ask_to_stop()
+    process.end(time.monotonic())
+    assert not process.has_ended
