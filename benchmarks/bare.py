@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.flow import PARAMS, TASKS
-from dist_task_pipelines.executors.base import Progress
 from dist_task_pipelines.executors.http_client import KEY_HEADER, new_session
 
 
@@ -35,7 +34,6 @@ async def _all(participant: str, count: int, at_once: int) -> None:
                     f"{participant}/{task}",
                     json=PARAMS[task],
                     headers={KEY_HEADER: f"bare_{number}:{task}"},
-                    trace_request_ctx=Progress(),
                 ) as reply:
                     reply.raise_for_status()
                     await reply.json()

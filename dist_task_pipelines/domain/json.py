@@ -21,7 +21,12 @@ MAX_DEPTH = 64
 _WHOLE_FLOAT = re.compile(r"[0-9](?:\.0(?![0-9])|e)")  # 1.0 or 1e+16; or a text like it
 MAX_DIGITS = 4300  # Python's own limit on converting a text to an integer
 
-_COMPACT = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+_EXACT_LENGTH = 16  # characters: at most 15 digits and a point, which every float keeps
+
+# What has a cycle is nested too deep as well, so it need not be looked for.
+_COMPACT = json.JSONEncoder(
+    ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":")
+)
 
 
 def loads(text: str | bytes) -> JsonValue:
@@ -41,8 +46,16 @@ def loads(text: str | bytes) -> JsonValue:
         raise InvalidJson.at(f"byte {error.start}", "not valid UTF-8") from None
     except RecursionError:
         raise InvalidJson.at("", f"nested deeper than {MAX_DEPTH} levels") from None
-    check_depth(value)
+    if _opened(text) > MAX_DEPTH:
+        check_depth(value)
     return value
+
+
+def _opened(text: str | bytes) -> int:
+    """Objects and arrays in a JSON text, at least those."""
+    if isinstance(text, str):
+        return text.count("{") + text.count("[")
+    return text.count(b"{") + text.count(b"[")
 
 
 def dumps(value: JsonValue) -> str:
@@ -103,6 +116,8 @@ def _unique_keys(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
 
 def _exact_float(text: str) -> float:
     number = float(text)
+    if len(text) <= _EXACT_LENGTH and "e" not in text and "E" not in text:
+        return number
     if not math.isfinite(number) or not _equals(number, text):
         raise InvalidJson.at(
             text[:40], "this number cannot be kept exactly; send it as a string instead"

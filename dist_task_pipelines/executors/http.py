@@ -2,7 +2,6 @@
 
 import re
 from base64 import b64encode
-from dataclasses import replace
 from itertools import chain
 from typing import Any, Self
 
@@ -15,7 +14,9 @@ from dist_task_pipelines.executors.base import (
     Executor,
     ExecutorConfig,
     Participants,
+    Proxy,
     Request,
+    Tls,
     invalid_config,
 )
 from dist_task_pipelines.executors.http_client import (
@@ -189,15 +190,19 @@ class HttpExecutor(Executor[HttpConfig]):
 
     async def call(self, request: Request[HttpConfig]) -> Outcome:
         """Send the request once."""
-        try:
-            call = http_call(request.config, request.input)
-        except UnicodeError as error:
-            return invalid_config(f"the request cannot be written in UTF-8: {error}")
         name, known = request.config.tls, self._participants.tls
         if name and name not in known:
             there_are = ", ".join(sorted(known)) or "none"
             return invalid_config(f"config.tls: there is no [tls.{name}]; there are: {there_are}")
-        call = replace(call, tls=known[name] if name else None, proxy=self._participants.proxy)
+        try:
+            call = http_call(
+                request.config,
+                request.input,
+                tls=known[name] if name else None,
+                proxy=self._participants.proxy,
+            )
+        except UnicodeError as error:
+            return invalid_config(f"the request cannot be written in UTF-8: {error}")
         limit = self._participants.max_response_bytes
         return await self._connections.exchange(call, request, limit)
 
@@ -206,8 +211,14 @@ class HttpExecutor(Executor[HttpConfig]):
         await self._connections.close()
 
 
-def http_call(config: HttpConfig, input: JsonObject) -> HttpCall:
+def http_call(
+    config: HttpConfig, input: JsonObject, *, tls: Tls | None = None, proxy: Proxy | None = None
+) -> HttpCall:
     """The request that a config and an input make; equal ones make equal bytes.
+
+    Args:
+        tls: how it speaks TLS.
+        proxy: that it goes through.
 
     Raises:
         UnicodeError: a text to be sent as it is holds a lone surrogate.
@@ -222,12 +233,15 @@ def http_call(config: HttpConfig, input: JsonObject) -> HttpCall:
         headers["Authorization"] = config.auth.header
     pairs = [(name, written(part)) for name, item in config.query.items() for part in _parts(item)]
     "".join(chain.from_iterable(pairs)).encode()  # yarl drops lone surrogates
+    url = http_url(config.url)
     return HttpCall(
         config.method,
-        http_url(config.url).extend_query(pairs),
+        url.extend_query(pairs) if pairs else url,
         headers,
         content,
         config.follow_redirects,
+        tls,
+        proxy,
     )
 
 

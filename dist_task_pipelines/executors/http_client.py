@@ -9,13 +9,15 @@ import re
 import ssl
 import threading
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import SimpleNamespace
+from functools import lru_cache
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import aiohttp
+from aiohttp.connector import Connection
 from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict
 from yarl import URL
@@ -34,6 +36,8 @@ _KEEP_ALIVE = 4.0  # seconds; many servers drop idle connections after five
 _MAX_REDIRECTS = 5
 _CHUNK = 65536
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+_progress: ContextVar[Progress] = ContextVar("progress")  # of the call that is made
 
 
 class ConnectionLost(aiohttp.ClientError):
@@ -123,6 +127,7 @@ class HttpCall:
         return f"{self.method} {self.url.origin()}{self.url.raw_path}"
 
 
+@lru_cache(maxsize=256)
 def http_url(text: str) -> URL:
     """The URL that the text is.
 
@@ -159,7 +164,7 @@ class Connections:
             return invalid_config(str(error))
         except Exception as error:
             return _failure(error, call, request.progress)
-        return outcome_of(reply, str(call), datetime.now(UTC))
+        return outcome_of(reply, call, datetime.now(UTC))
 
     async def close(self) -> None:
         """Give the share back; the last one closes the connections."""
@@ -204,9 +209,6 @@ def verdict_of(error: Exception) -> Verdict | None:
 
 def new_session() -> aiohttp.ClientSession:
     """A session with the settings that every call shares."""
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_end.append(_connected)
-    trace.on_connection_reuseconn.append(_connected)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=_CONNECTIONS,
@@ -216,16 +218,19 @@ def new_session() -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),  # transactions share nothing
         headers={"User-Agent": "dist-task-pipelines"},
         middlewares=(_send_once,),
+        request_class=_Noticeable,
         timeout=aiohttp.ClientTimeout(total=None),  # the executor bounds the call
-        trace_configs=[trace],
         trust_env=False,
     )
 
 
-async def _connected(
-    session: aiohttp.ClientSession, context: SimpleNamespace, params: object
-) -> None:
-    context.trace_request_ctx.send()
+class _Noticeable(aiohttp.ClientRequest):
+    """A request that says when it has a connection, and the participant may notice it."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if progress := _progress.get(None):
+            progress.send()
+        return await super().send(conn)
 
 
 async def _send_once(
@@ -263,6 +268,7 @@ async def _sent(
 ) -> Reply:
     headers = CIMultiDict(call.headers)
     headers[KEY_HEADER] = request.idempotency_key
+    _progress.set(request.progress)
     async with session.request(
         call.method,
         call.url,
@@ -274,7 +280,6 @@ async def _sent(
         proxy=call.via,
         ssl=ssl_context(call.tls) if call.tls else True,
         skip_auto_headers=("Content-Type",),  # a request without a body has none
-        trace_request_ctx=request.progress,
     ) as response:
         body, unread = await _read(response.content, limit)
         return Reply(response.status, response.reason or "", response.headers, body, unread)

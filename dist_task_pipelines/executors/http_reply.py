@@ -37,8 +37,8 @@ class Reply:
         return captured(self.body, self.headers.get("Content-Type", ""))
 
 
-def outcome_of(reply: Reply, call: str, now: datetime) -> Outcome:
-    """The outcome that a reply to `call` (`POST http://host/path`) makes."""
+def outcome_of(reply: Reply, call: object, now: datetime) -> Outcome:
+    """The outcome that a reply to `call` makes; as a text, that is `POST http://host/path`."""
     details: JsonObject = {"status": reply.status, "headers": _logged(reply.headers)}
     output = reply.output()
     if 200 <= reply.status < 300:
