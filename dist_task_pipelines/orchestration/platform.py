@@ -49,6 +49,7 @@ STOP_TIMEOUT = 20  # seconds for everything to end by itself
 WATCH_INTERVAL = 0.5  # seconds between two looks at the processes
 RESTARTS = 3  # of one process that keeps ending, then the platform gives up
 STEADY_AFTER = 60  # seconds after which a process does not keep ending
+NICENESS = 10  # of the workers: where the processor is short, accepting comes before working
 
 
 def run_platform(
@@ -111,7 +112,7 @@ def _plan(settings: Settings) -> list[ManagedProcess]:
         DAEMON: partial(_run_daemon, workspace),
     }
     for number in range(settings.workers.count):
-        mains[f"worker {number + 1}"] = partial(run_worker, settings)
+        mains[f"worker {number + 1}"] = partial(_work, settings)
     logs = settings.home / "logs"
     return [
         ForkedProcess(name, partial(_be_a_part, main), environment, logs)
@@ -121,6 +122,11 @@ def _plan(settings: Settings) -> list[ManagedProcess]:
 
 def _run_daemon(workspace: Path) -> None:
     create_dagster_daemon_cli()(["run", "--workspace", str(workspace)], obj={})
+
+
+def _work(settings: Settings) -> int:
+    os.nice(NICENESS)
+    return run_worker(settings)
 
 
 def _be_a_part(main: Callable[[], object]) -> object:

@@ -71,7 +71,7 @@ class ManagedProcess(ABC):
             return
         self._wait(max(deadline - time.monotonic(), 0.1))
         if self._is_there():
-            os.killpg(self._pid, signal.SIGKILL)  # it leads a session of its own
+            os.killpg(self._pid, signal.SIGKILL)  # it leads a group of its own
             self._wait(None)
 
     def log_tail(self) -> str:
@@ -164,7 +164,7 @@ def _be_a_child(
     """Run `main` as a program of its own would be run, and exit as it says."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.setsid()
+    os.setpgrp()  # and no session: Linux shares the processor out to sessions, whoever is nice
     _die_with_parent()
     _be_called(name)
     with log_file.open("ab") as output:

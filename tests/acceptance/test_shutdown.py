@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from dist_task_pipelines.assembly import migrate_ledger
 from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger import tables
+from dist_task_pipelines.orchestration.platform import NICENESS
 from dist_task_pipelines.orchestration.readiness import is_ready
 from dist_task_pipelines.settings import Settings
 from tests.acceptance.making import Flows, flow, register, submit, task
@@ -88,6 +89,13 @@ def test_a_part_that_dies_is_started_again(
     eventually(lambda: is_ready(fragile.url), "it serves again")
     calls = [participant.calls[f"{order}:{step}"] for step in ("deduct", "ship")]
     assert calls == [1, 1]
+
+
+def test_accepting_comes_before_working(fragile: Platform) -> None:
+    [server] = parts_of(fragile, "server")
+    niceness = {os.getpriority(os.PRIO_PROCESS, pid) for pid in parts_of(fragile, WORKER)}
+    assert niceness == {os.getpriority(os.PRIO_PROCESS, server) + NICENESS}
+    assert {os.getsid(pid) for pid in parts_of(fragile, WORKER)} == {os.getsid(server)}
 
 
 def test_workers_that_die_are_started_again(fragile: Platform) -> None:

@@ -30,7 +30,7 @@ def greet() -> int:
     """Say what the process finds, on both streams, and end with a code of its own."""
     sys.stdout.write(f"{os.environ['GREETING']} {Path.cwd()} {os.environ.get('HOME')}\n")
     sys.stdout.flush()
-    sys.stderr.write(f"leads its session: {os.getpid() == os.getsid(0)}\n")
+    sys.stderr.write(f"leads its group: {os.getpid() == os.getpgrp()}\n")
     return 3
 
 
@@ -82,7 +82,7 @@ def test_a_function_finds_what_a_program_would(start: Start, tmp_path: Path) -> 
     eventually(lambda: process.has_ended, "it ends", SOON)
     assert (
         logs / "say_hello.log"
-    ).read_text() == f"good morning {logs} None\nleads its session: True\n"
+    ).read_text() == f"good morning {logs} None\nleads its group: True\n"
     assert process.starts == 1
 
 
