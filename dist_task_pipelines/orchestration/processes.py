@@ -16,6 +16,8 @@ from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1  # a signal for the child when its parent goes away
 PR_SET_NAME = 15  # what `ps` and `top` show as its command
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STDIN = 0  # as a descriptor; `sys.stdin` is another one in a child by then
 TAIL_BYTES = 4000
 
 _libc = ctypes.CDLL(None)
@@ -62,7 +64,7 @@ class ManagedProcess(ABC):
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM, if it is there."""
-        if self._pid and self._is_there():
+        if self._is_there():
             os.kill(self._pid, signal.SIGTERM)
 
     def end(self, deadline: float) -> None:
@@ -146,7 +148,12 @@ class ForkedProcess(ManagedProcess):
     def _begin(self) -> int:
         arguments = (self._main, self.name, self._environment, self.log_file)
         self._process = _context.Process(target=_be_a_child, args=arguments, name=self.name)
-        self._process.start()
+        # Until the child has handlers of its own, a signal to it must wait, not go to this one's.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         assert self._process.pid
         return self._process.pid
 
@@ -164,10 +171,14 @@ def _be_a_child(
     """Run `main` as a program of its own would be run, and exit as it says."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.setpgrp()  # and no session: Linux shares the processor out to sessions, whoever is nice
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    # A group of its own and no session: niceness counts within a session only, where Linux has
+    # its scheduler share the processor out to sessions first (sched_autogroup).
+    os.setpgrp()
     _die_with_parent()
     _be_called(name)
-    with log_file.open("ab") as output:
+    with Path(os.devnull).open("rb") as nothing, log_file.open("ab") as output:
+        os.dup2(nothing.fileno(), STDIN)
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
     os.chdir(log_file.parent)

@@ -23,6 +23,12 @@ from tests.services.waiting import eventually
 ENVIRONMENT = {"GREETING": "good morning", "PYTHONPATH": os.pathsep.join(sys.path)}
 SOON = 10  # seconds
 
+# From Python 3.12 on it warns of a fork beside threads, as pytest has some by now. The platform
+# has none when it forks; what is forked here takes no lock of theirs.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"
+)
+
 Start = Callable[[ManagedProcess], ManagedProcess]
 
 
@@ -31,6 +37,7 @@ def greet() -> int:
     sys.stdout.write(f"{os.environ['GREETING']} {Path.cwd()} {os.environ.get('HOME')}\n")
     sys.stdout.flush()
     sys.stderr.write(f"leads its group: {os.getpid() == os.getpgrp()}\n")
+    sys.stderr.write(f"reads {Path('/proc/self/fd/0').readlink()}\n")
     return 3
 
 
@@ -72,17 +79,29 @@ def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(processes, "_context", multiprocessing.get_context(request.param))
 
 
+@pytest.fixture
+def input_of_our_own(tmp_path: Path) -> Iterator[None]:
+    """Our standard input is a file, which no child may read away."""
+    before = os.dup(0)
+    (tmp_path / "input").touch()
+    with (tmp_path / "input").open() as file:
+        os.dup2(file.fileno(), 0)
+    yield
+    os.dup2(before, 0)
+    os.close(before)
+
+
 def is_here(process: ManagedProcess) -> bool:
     return "here" in process.log_tail()
 
 
+@pytest.mark.usefixtures("input_of_our_own")
 def test_a_function_finds_what_a_program_would(start: Start, tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     process = start(ForkedProcess("say hello", greet, ENVIRONMENT, logs))
     eventually(lambda: process.has_ended, "it ends", SOON)
-    assert (
-        logs / "say_hello.log"
-    ).read_text() == f"good morning {logs} None\nleads its group: True\n"
+    said = f"good morning {logs} None\nleads its group: True\nreads /dev/null\n"
+    assert (logs / "say_hello.log").read_text() == said
     assert process.starts == 1
 
 
@@ -104,14 +123,28 @@ def test_what_it_raises_is_in_its_log(start: Start, tmp_path: Path) -> None:
 
 
 def test_it_does_not_hear_signals_as_its_parent_does(start: Start, tmp_path: Path) -> None:
-    heard: list[None] = []
+    heard = tmp_path / "heard"
     main = partial(wait_for_ever, deaf=False)
-    with at_stop_signals(lambda: heard.append(None)):
+    with at_stop_signals(heard.touch):
         process = start(ForkedProcess("waiting", main, ENVIRONMENT, tmp_path))
     eventually(lambda: is_here(process), "it runs", SOON)
     process.ask_to_stop()
     eventually(lambda: process.has_ended, "it ends", SOON)
-    assert not heard
+    assert not heard.exists()
+
+
+@pytest.mark.parametrize("time_to_start", [0, 0.0002, 0.0005, 0.001])
+def test_one_that_has_hardly_started_can_be_stopped(
+    start: Start, tmp_path: Path, time_to_start: float
+) -> None:
+    heard = tmp_path / "heard"
+    main = partial(wait_for_ever, deaf=False)
+    with at_stop_signals(heard.touch):
+        process = start(ForkedProcess("hasty", main, ENVIRONMENT, tmp_path))
+        time.sleep(time_to_start)  # what is tested, not something waited for
+        process.ask_to_stop()
+        eventually(lambda: process.has_ended, "it ends", SOON)
+    assert not heard.exists()
 
 
 def test_one_that_is_deaf_is_killed(start: Start, tmp_path: Path) -> None:
