@@ -52,7 +52,7 @@ def loads(text: str | bytes) -> JsonValue:
 
 
 def _opened(text: str | bytes) -> int:
-    """Objects and arrays in a JSON text, at least those."""
+    """As many objects and arrays as a JSON text holds, or more: a string may hold brackets."""
     if isinstance(text, str):
         return text.count("{") + text.count("[")
     return text.count(b"{") + text.count(b"[")

@@ -8,8 +8,8 @@ those.
 import gc
 
 ALLOCATIONS = 20_000  # of containers that outlive their making, between two looks at the young
-LOOKS = 2  # at the young between two at the older
-OLDER_LOOKS = 5  # at the older between two at the oldest
+LOOKS = 2  # at the young alone; the next takes in the older
+OLDER_LOOKS = 5  # at the older, likewise; the next takes in the oldest
 
 
 def spare_what_is_there() -> None:

@@ -7,7 +7,9 @@ no place in docs/architecture.md. So nothing private is imported here before a t
 
 import ast
 import inspect
+import os
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -33,6 +35,18 @@ STORAGE = "dist_task_pipelines/orchestration/storage/"
 FILES = "dist_task_pipelines/orchestration/dagster_files.py"
 LAUNCHER = "dist_task_pipelines/orchestration/run_launcher.py"
 PLATFORM = "dist_task_pipelines/orchestration/platform.py"
+
+BEFORE_THE_FORK = """
+import os, sys
+from pathlib import Path
+from dist_task_pipelines.assembly import migrate_ledger
+from dist_task_pipelines.orchestration import platform
+from dist_task_pipelines.settings import Settings
+settings = Settings.load(None, Path(sys.argv[1]))
+migrate_ledger(settings)
+platform._plan(settings)
+print(len(os.listdir("/proc/self/task")))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,6 +464,18 @@ def test_the_daemon_is_run_by_a_command() -> None:
     assert "run" in commands, broken("the daemon has no command `run`", PLATFORM)
     options = {option for parameter in commands["run"].params for option in parameter.opts}
     assert "--workspace" in options, broken("`run` has no option --workspace", PLATFORM)
+
+
+def test_it_leaves_one_thread_before_the_processes_are_forked(tmp_path: Path) -> None:
+    """A lock that another thread holds at that moment stays locked in the child for ever."""
+    ran = subprocess.run(
+        [sys.executable, "-c", BEFORE_THE_FORK, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.stdout, ran.stderr) == ("1\n", ""), broken("it starts threads", PLATFORM)
 
 
 @pytest.fixture

@@ -79,6 +79,7 @@ def test_what_is_accepted(text: str | bytes, value: Any) -> None:
         ("[-Infinity]", "-Infinity", "is not a JSON number"),
         ("1e400", "1e400", "cannot be kept exactly; send it as a string"),
         ("0.12345678901234567890", "0.12345678901234567890", "cannot be kept exactly"),
+        ("9696.244670887117", "9696.244670887117", "cannot be kept exactly"),  # of 16 digits
         ("9007199254740993.0", "9007199254740993.0", "cannot be kept exactly"),
         ("1e-400", "1e-400", "cannot be kept exactly"),
         ("1e-99999999999999999999", "1e-99999999999999999999", "cannot be kept exactly"),
