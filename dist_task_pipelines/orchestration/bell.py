@@ -17,11 +17,12 @@ class Bell:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / uuid.uuid4().hex
-        os.mkfifo(self._path, 0o600)
-        self._pipe = os.open(
-            self._path, os.O_RDWR | os.O_NONBLOCK
-        )  # a writer too, so it never ends
+        name = uuid.uuid4().hex
+        self._path = folder / name
+        hidden = folder / f".{name}"  # until it has a reader: without one it counts as left behind
+        os.mkfifo(hidden, 0o600)
+        self._pipe = os.open(hidden, os.O_RDWR | os.O_NONBLOCK)  # a writer too, so it never ends
+        hidden.rename(self._path)
 
     def wait(self, seconds: float) -> bool:
         """Wait until it has rung since the last wait, or for so many seconds; whether it has."""
@@ -39,7 +40,7 @@ class Bell:
 
 def ring_all(folder: Path) -> None:
     """Wake everyone who waits, or who will wait next."""
-    for pipe in folder.iterdir():
+    for pipe in folder.glob("[!.]*"):
         try:
             _ring(pipe)
         except FileNotFoundError:

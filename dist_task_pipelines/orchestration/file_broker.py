@@ -79,8 +79,9 @@ class Transport(filesystem.Transport):
             TimeoutError: none came within `timeout` or LOOK_EVERY seconds, whichever is less: in
                 between, Celery acknowledges the messages whose runs have ended.
         """
+        bell = self._bell  # it hangs before the look, or what is sent after that rings none
         if not self._deliver_one():
-            self._bell.wait(min(timeout or LOOK_EVERY, LOOK_EVERY))
+            bell.wait(min(timeout or LOOK_EVERY, LOOK_EVERY))
             if not self._deliver_one():
                 raise TimeoutError("no message has come")
 

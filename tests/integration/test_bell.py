@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from dist_task_pipelines.orchestration.bell import Bell, ring_all
 
 LONG = 60.0  # seconds: a wait that must not last so long
@@ -27,6 +29,23 @@ def test_who_waits_too_late_is_woken_once(tmp_path: Path) -> None:
     assert bell.wait(LONG)
     assert not bell.wait(0)
     bell.close()
+
+
+def test_a_bell_is_not_taken_for_one_of_the_dead_while_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.mkfifo
+
+    def make_and_ring(path: Path, mode: int) -> None:
+        make(path, mode)
+        ring_all(tmp_path)
+
+    monkeypatch.setattr(os, "mkfifo", make_and_ring)
+    bell = Bell(tmp_path)
+    ring_all(tmp_path)
+    assert bell.wait(0)
+    bell.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_ringing_more_than_the_pipe_holds_waits_for_nobody(tmp_path: Path) -> None:

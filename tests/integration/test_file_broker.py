@@ -9,6 +9,7 @@ from celery import Celery
 from kombu.transport.virtual import BrokerState
 
 from dist_task_pipelines.orchestration import file_broker
+from dist_task_pipelines.orchestration.bell import Bell
 from dist_task_pipelines.orchestration.celery_app import QUEUE, celery_app, send_run
 from dist_task_pipelines.orchestration.file_broker import Transport
 from dist_task_pipelines.settings import Settings
@@ -84,6 +85,30 @@ def test_a_reader_that_waits_is_woken_by_who_sends(
             send_run(app, "run-1")
             waiting.result(30)
     assert got == ["run-1"]
+
+
+def test_what_is_sent_right_after_the_first_look_wakes_the_reader(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[bool] = []
+    look, wait = Transport._deliver_one, Bell.wait
+
+    def look_and_send(transport: Transport) -> bool:
+        found = look(transport)
+        if not found:
+            send_run(app, "run-1")
+        return found
+
+    monkeypatch.setattr(Transport, "_deliver_one", look_and_send)
+    monkeypatch.setattr(Bell, "wait", lambda bell, seconds: rung.append(wait(bell, seconds)))
+    got: list[str] = []
+    with app.connection_for_read() as connection:
+        consumer = connection.Consumer(app.amqp.queues[QUEUE], accept=["json"])
+        consumer.register_callback(lambda body, message: got.append(body[0][0]))
+        with consumer:
+            connection.drain_events(timeout=1)
+    assert got == ["run-1"]
+    assert rung == [True]
 
 
 def test_a_reader_for_whom_nothing_comes_gives_up(app: Celery) -> None:
