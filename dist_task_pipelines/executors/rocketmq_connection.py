@@ -5,6 +5,7 @@
 - It reports an unknown topic and an unreachable broker alike, as a bare `Exception`.
 """
 
+import asyncio
 import logging
 import os
 import re
@@ -55,6 +56,9 @@ def find_route(client: Any, topic: str) -> None:
     Raises:
         Exception: the client's own errors, which say why there are none.
     """
+    # An answer that is there at once the client takes in on this thread, and opens a stream from
+    # it, for which it needs its own loop.
+    asyncio.set_event_loop(client._rpc_channel_io_loop())
     routes = client.route_manager
     try:
         routes.retrieve_topic_route_data(topic)
