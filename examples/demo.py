@@ -34,7 +34,6 @@ TIMEOUT = 300  # seconds that --once may take
 LOOK_INTERVAL = 1.0  # seconds between two looks
 START_INTERVAL = 0.2  # seconds between two looks at processes that start
 EXIT_WRONG, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-SETTLED = ("success", "failed", "cancelled")
 LOCK = ".lock"
 
 
@@ -134,8 +133,9 @@ class Demo:
         for act in due:
             picture.tell(act.do())
             self._acts.remove(act)
-        states = (self.snapshot.state(order) for order in self._orders)
-        self.is_over = not was_busy and not due and all(state in SETTLED for state in states)
+        records = [self.snapshot.transactions.get(order.id) for order in self._orders]
+        is_settled = all(record and record.status.is_settled for record in records)
+        self.is_over = not was_busy and not due and is_settled
 
     def differences(self) -> list[Difference]:
         """What is not as it must be."""

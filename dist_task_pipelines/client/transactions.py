@@ -12,13 +12,9 @@ from dist_task_pipelines.client.errors import (
     TransactionFailed,
     WaitTimeout,
 )
-from dist_task_pipelines.domain.status import TaskStatus, TransactionStatus
+from dist_task_pipelines.domain.status import TransactionStatus
 
-SETTLED = frozenset(
-    {TransactionStatus.SUCCESS, TransactionStatus.FAILED, TransactionStatus.CANCELLED}
-)
 FIRST_LOOK, LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks, while waiting
-_FAILED = (TaskStatus.FAILED, TaskStatus.UNKNOWN)
 
 Done = TypeVar("Done", schemas.Retried, schemas.Cancelled)
 
@@ -47,7 +43,7 @@ class Transaction:
     @property
     def has_settled(self) -> bool:
         """Whether it has, as last told, come to an end that lasts until a person acts."""
-        return self.status in SETTLED
+        return self.status.is_settled
 
     @property
     def details(self) -> schemas.Transaction:
@@ -164,7 +160,7 @@ class Transaction:
         return self._calls.act(path, answer, schemas.Reason(reason=reason))
 
     def _failure(self) -> TransactionFailed:
-        failed = next((task for task in self.details.tasks or [] if task.status in _FAILED), None)
+        failed = next((task for task in self.details.tasks or [] if task.status.ended_badly), None)
         if failed is None:
             message = f"{self._named} failed: {self.details.error_message}"
             return TransactionFailed(message, self.id)

@@ -54,7 +54,7 @@ class Settlement:
     @property
     def is_final(self) -> bool:
         """Whether nothing more happens without a person."""
-        return self.status is not TransactionStatus.RUNNING
+        return self.status.is_settled
 
     def is_idle(self, now: datetime) -> bool:
         """Whether there is nothing to do for the transaction at this moment."""
@@ -114,7 +114,7 @@ def health(states: TaskStates) -> Health:
 def _health_of(state: TaskState) -> Health:
     if state.grant:
         return Health.RETRYING
-    if state.handled or state.status not in (TaskStatus.FAILED, TaskStatus.UNKNOWN):
+    if state.handled or not state.status.ended_badly:
         return Health.HEALTHY
     return Health.UNKNOWN if state.status is TaskStatus.UNKNOWN else Health.NEEDS_HUMAN
 

@@ -18,6 +18,11 @@ class TaskStatus(StrEnum):
         """Whether tasks that depend on this one may be called."""
         return self in (TaskStatus.SUCCESS, TaskStatus.SKIPPED)
 
+    @property
+    def ended_badly(self) -> bool:
+        """Whether its last call failed, or may have."""
+        return self in (TaskStatus.FAILED, TaskStatus.UNKNOWN)
+
 
 class TransactionStatus(StrEnum):
     """Where a transaction stands."""
@@ -27,6 +32,14 @@ class TransactionStatus(StrEnum):
     SUCCESS = "success"
     FAILED = "failed"  # only a person can move it
     CANCELLED = "cancelled"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more happens without a person."""
+        return self not in UNSETTLED
+
+
+UNSETTLED = (TransactionStatus.PENDING, TransactionStatus.RUNNING)
 
 
 class Health(StrEnum):

@@ -18,6 +18,7 @@ from dist_task_pipelines.domain.errors import (
 )
 from dist_task_pipelines.domain.ids import check_transaction_id
 from dist_task_pipelines.domain.json import JsonObject
+from dist_task_pipelines.domain.keys import request_hash
 from dist_task_pipelines.flows import check_params
 from dist_task_pipelines.flows.faults import not_json
 from dist_task_pipelines.ledger import Ledger
@@ -142,11 +143,6 @@ class _Acceptance:
         return {record.id: record for record in self._ledger.transactions.add([*first.values()])}
 
 
-def request_hash(request: SubmitRequest) -> str:
-    """Equal for equal requests: the flow as named, and the params by value, as sent."""
-    return json.digest({"flow": request.flow, "params": _as_sent(request)})
-
-
 def _as_sent(request: SubmitRequest) -> JsonObject:
     """The params; absent, null and {} are the same."""
     return {} if request.params is None else request.params
@@ -175,7 +171,7 @@ def _digest(request: SubmitRequest) -> str:
         raise InvalidParams([Fault("params", fault.message) for fault in error.faults]) from None
     if faults := list(not_json(request.params, "params")):
         raise InvalidParams(faults)
-    return request_hash(request)
+    return request_hash(request.flow, request.params)
 
 
 def _same(request: tuple[str, TransactionRecord]) -> TransactionRecord:

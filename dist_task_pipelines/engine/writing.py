@@ -15,14 +15,14 @@ from dist_task_pipelines.domain.errors import InvalidJson, LedgerUnavailable
 from dist_task_pipelines.domain.flow import Flow, Task
 from dist_task_pipelines.domain.json import JsonValue
 from dist_task_pipelines.domain.outcome import Outcome
+from dist_task_pipelines.domain.retry import Verdict, decide
 from dist_task_pipelines.domain.state import Grant
 from dist_task_pipelines.domain.status import Applied, GrantedBy, TaskStatus
 from dist_task_pipelines.engine.chunks import CHUNK_BYTES, write_all
 from dist_task_pipelines.engine.lease import LeaseKeeper
 from dist_task_pipelines.engine.requests import Attempt
-from dist_task_pipelines.engine.retry import decide
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.ledger.records import Batch, BatchEnd, Finish, Start, Verdict
+from dist_task_pipelines.ledger.records import Batch, BatchEnd, Finish, Start
 
 TRY_AGAIN = 0.5  # seconds until the next try when the ledger is away
 

@@ -243,7 +243,7 @@ def _under_way(
 
 
 def _task_row(row: AnyRow) -> TaskRow:
-    return TaskRow(state_of(row), row.attempts, row.retry_times or 0, row.request, row.output_data)
+    return TaskRow(state_of(row), row.retry_times or 0, row.request, row.output_data)
 
 
 def _failed(finish: Finish) -> bool:

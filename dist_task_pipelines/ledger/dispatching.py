@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from dist_task_pipelines.domain.status import TransactionStatus
+from dist_task_pipelines.domain.status import UNSETTLED, TransactionStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.database import Database, reads, writes
 from dist_task_pipelines.ledger.owning import insert_batch
@@ -22,8 +22,6 @@ from dist_task_pipelines.ledger.types import AnyRow
 _transaction = tables.transaction.c
 _batch = tables.batch.c
 _flow = tables.flow.c
-
-STATUSES = (TransactionStatus.PENDING, TransactionStatus.RUNNING)  # of what may be due
 
 
 class Dispatcher:
@@ -251,7 +249,7 @@ def _heads(
 
 @cache
 def _heads_query(*, of_flows: bool) -> sa.CompoundSelect[Any]:
-    return sa.union_all(*(_heads_of(status, of_flows=of_flows) for status in STATUSES))
+    return sa.union_all(*(_heads_of(status, of_flows=of_flows) for status in UNSETTLED))
 
 
 def _heads_of(status: TransactionStatus, *, of_flows: bool) -> sa.Select[Any]:

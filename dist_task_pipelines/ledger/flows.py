@@ -13,7 +13,11 @@ from dist_task_pipelines.domain.errors import Conflict, NotFound
 from dist_task_pipelines.domain.flow import Flow
 from dist_task_pipelines.domain.ids import flow_id
 from dist_task_pipelines.domain.json import JsonObject
-from dist_task_pipelines.domain.status import OperatorActionKind, TransactionStatus
+from dist_task_pipelines.domain.status import (
+    UNSETTLED,
+    OperatorActionKind,
+    TransactionStatus,
+)
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.audit import audit_row
 from dist_task_pipelines.ledger.bulk import insert_rows
@@ -26,7 +30,6 @@ _flow = tables.flow.c
 _NOT_IN_LISTS = ("definition", "definition_hash", "deleted_at")
 _SUMMARY = [column for column in _flow if column.name not in _NOT_IN_LISTS]
 
-UNSETTLED = (TransactionStatus.PENDING, TransactionStatus.RUNNING)
 # A failed transaction may be retried, and its run re-executed.
 MAY_GO_ON = (*UNSETTLED, TransactionStatus.FAILED)
 

@@ -7,12 +7,11 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from dist_task_pipelines.domain.flow import Flow
+from dist_task_pipelines.domain.retry import may_be_retried
 from dist_task_pipelines.domain.state import Grant, TaskState
 from dist_task_pipelines.domain.status import (
     GrantedBy,
     LogAction,
-    RetryStrategy,
-    TaskStatus,
     TransactionStatus,
 )
 from dist_task_pipelines.ledger import tables
@@ -20,8 +19,6 @@ from dist_task_pipelines.ledger.bulk import insert_rows
 from dist_task_pipelines.ledger.settling import log_row
 from dist_task_pipelines.ledger.task_rows import give_grant, task_states
 from dist_task_pipelines.ledger.types import AnyRow
-
-CALLABLE_AGAIN = (TaskStatus.FAILED, TaskStatus.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ def grant_failed_tasks(
 
 def why_not(flow: Flow, states: Mapping[str, TaskState]) -> str:
     """Why a failed transaction has no task that could be granted a call."""
-    failed = [name for name, state in states.items() if state.status in CALLABLE_AGAIN]
+    failed = [name for name, state in states.items() if state.status.ended_badly]
     handled = [name for name in failed if states[name].handled]
     if handled:
         return f"its exceptions were handled ({', '.join(handled)})"
@@ -83,12 +80,7 @@ def _retryable(flow: Flow, states: Mapping[str, TaskState]) -> list[str]:
         task.id
         for task in flow.tasks
         if (state := states.get(task.id))
-        and state.status in CALLABLE_AGAIN
+        and state.status.ended_badly
         and not state.handled
         and may_be_retried(task.retry.strategy, state.attempts)
     ]
-
-
-def may_be_retried(strategy: RetryStrategy, attempts: int) -> bool:
-    """Whether a person may have a task called that was called `attempts` times before."""
-    return strategy is not RetryStrategy.NO_RETRY or attempts == 0

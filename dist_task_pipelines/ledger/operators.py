@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from dist_task_pipelines.domain.errors import Conflict, NotAllowed, NotFound
 from dist_task_pipelines.domain.json import JsonObject
+from dist_task_pipelines.domain.retry import may_be_retried
 from dist_task_pipelines.domain.state import Grant
 from dist_task_pipelines.domain.status import (
     GrantedBy,
@@ -21,7 +22,7 @@ from dist_task_pipelines.ledger.bulk import insert_rows
 from dist_task_pipelines.ledger.database import Database, writes
 from dist_task_pipelines.ledger.exceptions import close
 from dist_task_pipelines.ledger.flows import FlowStore
-from dist_task_pipelines.ledger.granting import grant_failed_tasks, may_be_retried
+from dist_task_pipelines.ledger.granting import grant_failed_tasks
 from dist_task_pipelines.ledger.owning import lock_transactions
 from dist_task_pipelines.ledger.settling import log_row, release
 from dist_task_pipelines.ledger.task_rows import give_grant, grant_columns, task_states

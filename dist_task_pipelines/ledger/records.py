@@ -1,4 +1,4 @@
-"""What the ledger gives back: frozen records, one for each kind of row."""
+"""The values that go into the ledger and come out of it; all frozen."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome, TaskError
+from dist_task_pipelines.domain.retry import Verdict
 from dist_task_pipelines.domain.state import Grant, TaskState
 from dist_task_pipelines.domain.status import (
     Applied,
@@ -48,7 +49,7 @@ class Submission:
     Attributes:
         id: the transaction id, the caller's idempotency key.
         flow_id: the flow version that it will run.
-        request_hash: equal for equal requests; see `engine.submit`.
+        request_hash: equal for equal requests; see `domain.keys`.
         encoded: the params as `domain.json` writes them, where the caller has done so.
         delay: seconds before the dispatcher may pick it up by itself.
     """
@@ -296,7 +297,6 @@ class TaskRow:
     """A task of a member, with what the next attempt needs."""
 
     state: TaskState
-    attempts: int = 0
     retry_times: int = 0  # automatic retries granted so far
     request: JsonObject | None = None
     output: JsonObject | None = None
@@ -313,23 +313,9 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of a task after an attempt.
-
-    Attributes:
-        status: success, failed or unknown.
-        grant: the automatic retry, when there will be one.
-    """
-
-    status: TaskStatus
-    grant: Grant | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Finish:
     """An attempt that ended."""
 
     seq: int
     outcome: Outcome
     verdict: Verdict
-    input_data: JsonObject | None = None

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from dist_task_pipelines.domain.status import TransactionStatus
+from dist_task_pipelines.domain.status import UNSETTLED, TransactionStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.counting import ALL_TIME, day
 from dist_task_pipelines.ledger.database import Database, reads
@@ -31,7 +31,6 @@ RECENT = timedelta(hours=1)
 
 # Nothing leaves these, so their number is what was ever counted.
 _FINAL = (TransactionStatus.SUCCESS, TransactionStatus.CANCELLED)
-_MOVABLE = (TransactionStatus.PENDING, TransactionStatus.RUNNING)
 
 _IS_OPEN = _exception.handled == sa.false()  # for IS FALSE MySQL reads no index
 
@@ -244,14 +243,14 @@ def _count_due(connection: Connection, flow_ids: FlowIds, moment: datetime) -> C
             _transaction.next_due_at <= moment,
             *_of(_transaction, flow_ids),
         )
-        for status in _MOVABLE
+        for status in UNSETTLED
     ]
     return CappedCount(sum(each.count for each in counts), any(each.is_capped for each in counts))
 
 
 def _oldest_due(connection: Connection, flow_ids: FlowIds, now: datetime) -> datetime | None:
     """One look at the index for each flow version and status."""
-    heads = [_head_of(status, now) for status in _MOVABLE]
+    heads = [_head_of(status, now) for status in UNSETTLED]
     chosen = [] if flow_ids is None else [tables.flow.c.id.in_(flow_ids)]
     query = sa.select(*heads).select_from(tables.flow).where(*chosen)
     found = [moment for row in connection.execute(query) for moment in row if moment]

@@ -1,11 +1,11 @@
 """The platform in memory: flows, transactions and what happens to them.
 
-The rules are the real ones (`flows`, `domain.state`); only the ledger, the participants and
-time are missing.
+The rules are the real ones (`flows`, `domain`); only the ledger, the participants and time are
+missing: a retry is due at once.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,13 @@ from dist_task_pipelines.domain.errors import Conflict, NotAllowed, NotFound
 from dist_task_pipelines.domain.flow import Flow, RetrySettings, Task
 from dist_task_pipelines.domain.ids import check_transaction_id, flow_id
 from dist_task_pipelines.domain.json import JsonObject, JsonValue
-from dist_task_pipelines.domain.keys import fingerprint
+from dist_task_pipelines.domain.keys import fingerprint, request_hash
 from dist_task_pipelines.domain.outcome import Outcome
+from dist_task_pipelines.domain.retry import decide, may_be_retried
 from dist_task_pipelines.domain.state import Grant, may_be_called, settle
 from dist_task_pipelines.domain.status import (
-    Applied,
     GrantedBy,
     LogAction,
-    RetryStrategy,
     TaskStatus,
     TransactionStatus,
 )
@@ -33,7 +32,6 @@ from dist_task_pipelines.testing.rows import ExceptionRow, FlowRow, TaskRow, Tra
 from dist_task_pipelines.testing.script import Script
 
 SYSTEM = "system"  # who closes an exception when the task succeeds after all
-_TO_REPAIR = (TaskStatus.FAILED, TaskStatus.UNKNOWN)
 
 
 class Memory:
@@ -105,9 +103,8 @@ class Memory:
     def delete_flow(self, identifier: str) -> None:
         """Offer a version no longer."""
         row = self.flow(identifier)
-        open_states = (TransactionStatus.PENDING, TransactionStatus.RUNNING)
         of_flow = [each for each in self.transactions.values() if each.flow is row.flow]
-        if unsettled := [each for each in of_flow if each.status in open_states]:
+        if unsettled := [each for each in of_flow if not each.status.is_settled]:
             raise Conflict(f"flow {identifier!r} has {len(unsettled)} unsettled transactions")
         row.is_deleted, row.is_active = True, False
 
@@ -116,7 +113,7 @@ class Memory:
     def submit(self, identifier: str, reference: str, params: JsonObject | None) -> TransactionRow:
         """Accept a transaction, or give back the one that the same request made."""
         check_transaction_id(identifier)
-        digest = json.digest({"flow": reference, "params": params or {}})
+        digest = request_hash(reference, params)
         if identifier in self.transactions:
             row = self.transactions[identifier]
             if row.request_hash != digest:
@@ -181,7 +178,7 @@ class Memory:
         """Let its task be called once more."""
         record = self._open(identifier)
         task = record.transaction.flow.by_id[record.task_id]
-        if task.retry.strategy is RetryStrategy.NO_RETRY:
+        if not may_be_retried(task.retry.strategy, record.transaction.tasks[task.id].attempts):
             raise NotAllowed(f"exception {identifier} has the strategy no_retry")
         if record.transaction.status is TransactionStatus.CANCELLED:
             raise NotAllowed(f"transaction {record.transaction.id!r} is cancelled")
@@ -249,14 +246,13 @@ class Memory:
         record: ExceptionRow | None,
     ) -> None:
         assert outcome.error
-        is_unknown = outcome.applied is Applied.MAYBE and not task.idempotent
-        state.status = TaskStatus.UNKNOWN if is_unknown else TaskStatus.FAILED
-        if not is_unknown and outcome.retryable and _retries_by_itself(task, state):
+        verdict = decide(task, outcome, state.retry_times, now())
+        state.status = verdict.status
+        if verdict.grant:
             state.retry_times += 1
-            state.grant = Grant(GrantedBy.POLICY, now())
-        action = LogAction.UNKNOWN if is_unknown else LogAction.FAILED
+            state.grant = replace(verdict.grant, due_at=now())
         message = f"{outcome.error.type}: {outcome.error.message}"
-        row.log(action, message, task.id, state.attempts)
+        row.log(LogAction(verdict.status), message, task.id, state.attempts)
         if record is None:
             identifier = len(self.exceptions) + 1
             record = ExceptionRow(identifier, row, task.id, "")
@@ -315,13 +311,8 @@ def _grant(row: TransactionRow, task_id: str) -> None:
 
 
 def _may_be_retried(task: Task, state: TaskRow) -> bool:
-    is_broken = state.status in _TO_REPAIR and not state.handled
-    return is_broken and task.retry.strategy is not RetryStrategy.NO_RETRY
-
-
-def _retries_by_itself(task: Task, state: TaskRow) -> bool:
-    is_auto = task.retry.strategy is RetryStrategy.AUTO
-    return is_auto and state.retry_times < task.retry.max_attempts
+    is_broken = state.status.ended_badly and not state.handled
+    return is_broken and may_be_retried(task.retry.strategy, state.attempts)
 
 
 def _fingerprint(flow: Flow, task: Task, outcome: Outcome) -> str:

@@ -9,11 +9,9 @@ from dist_task_pipelines.client.errors import Unreachable
 from dist_task_pipelines.client.transport import Request, Response
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome
-from dist_task_pipelines.domain.status import Applied, TransactionStatus
+from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.testing.memory import Memory, stored_flow
 from dist_task_pipelines.testing.routes import answer
-
-MOVABLE = (TransactionStatus.PENDING, TransactionStatus.RUNNING)
 
 
 class InMemoryTransport:
@@ -125,5 +123,5 @@ class InMemoryTransport:
 
     def _run(self) -> None:
         for row in self._memory.transactions.values():
-            if row.status in MOVABLE:
+            if not row.status.is_settled:
                 self._memory.run(row)

@@ -13,6 +13,7 @@ from sqlalchemy import event
 from dist_task_pipelines.domain.flow import Flow, RetrySettings, Task
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome
+from dist_task_pipelines.domain.retry import Verdict
 from dist_task_pipelines.domain.state import Grant
 from dist_task_pipelines.domain.status import (
     Applied,
@@ -35,7 +36,6 @@ from dist_task_pipelines.ledger.records import (
     Submission,
     TaskRecord,
     TransactionRecord,
-    Verdict,
 )
 
 LEASE = 30.0  # seconds

@@ -7,6 +7,7 @@ import pytest
 
 from dist_task_pipelines.domain.errors import RowRefused
 from dist_task_pipelines.domain.outcome import Outcome
+from dist_task_pipelines.domain.retry import Verdict
 from dist_task_pipelines.domain.state import Grant, TaskState
 from dist_task_pipelines.domain.status import (
     Applied,
@@ -18,7 +19,7 @@ from dist_task_pipelines.domain.status import (
     TransactionStatus,
 )
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.ledger.records import BatchEnd, Finish, Start, TaskRow, Verdict
+from dist_task_pipelines.ledger.records import BatchEnd, Finish, Start, TaskRow
 from tests.contract.steps import (
     LEASE,
     TIMEOUT,
@@ -64,7 +65,7 @@ def test_an_attempt_that_begins_is_recorded(ledger: Ledger, clock: SteppableCloc
     assert (key, most) == ("or%20der%2F1:deduct", 3)
     loaded = ledger.attempts.load(batch, "deduct", ["notify"])
     running = TaskState(TaskStatus.RUNNING, attempts=1)
-    assert loaded == {begin.seq: {"deduct": TaskRow(running, 1, 0, request, None)}}
+    assert loaded == {begin.seq: {"deduct": TaskRow(running, 0, request, None)}}
     last = ledger.transactions.logs("or der/1")[-1]
     assert (last.action, last.task_id, last.attempt) == (LogAction.START, "deduct", 1)
     assert (last.run_id, last.message) == ("run-1", "calling call deduct")
@@ -532,7 +533,7 @@ def test_a_request_that_was_frozen_is_given_to_the_next_attempt(
     row = ledger.attempts.load(again, "deduct")[begin.seq]["deduct"]
     assert row.request == request
     assert list(row.request or ()) == ["input", "config"]
-    assert (row.attempts, row.retry_times) == (1, 1)
+    assert (row.state.attempts, row.retry_times) == (1, 1)
 
 
 def test_what_was_not_begun_is_not_loaded(ledger: Ledger) -> None:

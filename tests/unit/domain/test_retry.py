@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from dist_task_pipelines.domain.flow import RetrySettings, Task
 from dist_task_pipelines.domain.outcome import Outcome
+from dist_task_pipelines.domain.retry import decide, wait
 from dist_task_pipelines.domain.state import Grant
 from dist_task_pipelines.domain.status import Applied, Backoff, GrantedBy, RetryStrategy
 from dist_task_pipelines.domain.status import TaskStatus as S
-from dist_task_pipelines.engine.retry import decide, wait
 
 NOW = datetime(2030, 1, 31, tzinfo=UTC)
 AUTO, MANUAL, NO_RETRY = RetryStrategy.AUTO, RetryStrategy.MANUAL, RetryStrategy.NO_RETRY

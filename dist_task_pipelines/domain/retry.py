@@ -1,7 +1,8 @@
-"""The retry policy, whole: what becomes of a task after an attempt."""
+"""The retry policy, whole: what becomes of a task after an attempt, and who may repeat it."""
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dist_task_pipelines.domain.flow import RetrySettings, Task
@@ -14,9 +15,21 @@ from dist_task_pipelines.domain.status import (
     RetryStrategy,
     TaskStatus,
 )
-from dist_task_pipelines.ledger.records import Verdict
 
 SHORTEST_JITTER = 0.5  # of the interval
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a task after an attempt.
+
+    Attributes:
+        status: success, failed or unknown.
+        grant: the automatic retry, when there will be one.
+    """
+
+    status: TaskStatus
+    grant: Grant | None = None
 
 
 def decide(
@@ -67,3 +80,8 @@ def wait(
     if retry.jitter:
         seconds *= SHORTEST_JITTER + (1 - SHORTEST_JITTER) * chance()
     return min(max(seconds, retry_after or 0), retry.max_interval)
+
+
+def may_be_retried(strategy: RetryStrategy, attempts: int) -> bool:
+    """Whether a person may have a task called that was called `attempts` times before."""
+    return strategy is not RetryStrategy.NO_RETRY or attempts == 0
