@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
+from dist_task_pipelines.domain.counts import COUNTED_AT_MOST
 from dist_task_pipelines.domain.errors import (
     Conflict,
     DistTaskError,
@@ -35,7 +36,6 @@ MAX_BATCH = 1000  # transactions in one request
 MAX_PAGE_SIZE = 500
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGED_ROWS = 10_000  # rows that `page` reaches; a cursor goes on
-MAX_TOTAL = 10_000  # a total is counted up to here
 STATUS_OF: dict[type[DistTaskError], int] = {  # the nearest class of the error's counts
     InvalidInput: 400,
     NotAllowed: 400,
@@ -132,7 +132,7 @@ class Pagination(Answer):
     page_size_is_capped: bool = Field(
         False, description=f"a larger page_size was asked for than {MAX_PAGE_SIZE}"
     )
-    total: int = Field(description=f"counted up to {MAX_TOTAL:,}")
+    total: int = Field(description=f"counted up to {COUNTED_AT_MOST:,}")
     total_is_capped: bool = Field(description="there are more than `total`")
     next_cursor: str | None = Field(description="leads to the next page; null on the last one")
 
@@ -428,7 +428,7 @@ class Numbers(Answer):
     by_status: dict[str, int] = Field(examples=[{"success": 48, "failed": 2}])
     capped: list[str] = Field(
         default=[],
-        description=f"the counts that stop at {MAX_TOTAL:,} although there are more",
+        description=f"the counts that stop at {COUNTED_AT_MOST:,} although there are more",
         examples=[["by_status.failed", "total"]],
     )
     success_rate: float | None = Field(description="today's, as `today.success_rate`")

@@ -12,13 +12,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from dist_task_pipelines.domain.counts import COUNTED_AT_MOST
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.histograms import BOUNDS, Histogram
 from dist_task_pipelines.ledger.stats import Counted
-from dist_task_pipelines.schemas import MAX_TOTAL
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-UP_TO = f"; counted up to {MAX_TOTAL}"
+UP_TO = f"; counted up to {COUNTED_AT_MOST}"
 
 
 def exposition(ledger: Ledger) -> bytes:
@@ -56,8 +56,9 @@ class _Collector:
             f"Transactions that are pending, running or failed now{UP_TO}",
             labels=["flow", "status"],
         )
-        for (flow_id, status), total in self._ledger.monitoring.open_by_flow(MAX_TOTAL).items():
-            gauge.add_metric([flow_id, status], total.number)
+        totals = self._ledger.monitoring.open_by_flow(COUNTED_AT_MOST)
+        for (flow_id, status), total in totals.items():
+            gauge.add_metric([flow_id, status], total.count)
         return gauge
 
     def _now(self) -> Iterator[Metric]:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from dist_task_pipelines.domain import json
+from dist_task_pipelines.domain.counts import CappedCount
 from dist_task_pipelines.domain.errors import DistTaskError, InvalidRequest
-from dist_task_pipelines.ledger.listing import Total
 from dist_task_pipelines.schemas import (
     DEFAULT_PAGE_SIZE,
     MAX_PAGE_SIZE,
@@ -112,7 +112,7 @@ class PageQuery(BaseModel):
 def page_of(
     query: PageQuery,
     records: Sequence[R],
-    total: Total,
+    total: CappedCount,
     *,
     view: Callable[[R], V],
     key: Callable[[R], Sequence[Any]],
@@ -126,7 +126,7 @@ def page_of(
             page=None if query.cursor is not None else query.page or 1,
             page_size=size,
             page_size_is_capped=query.page_size > MAX_PAGE_SIZE,
-            total=total.number,
+            total=total.count,
             total_is_capped=total.is_capped,
             next_cursor=_cursor(key(shown[-1])) if len(records) > size else None,
         ),

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from dist_task_pipelines.domain.counts import CappedCount
 from dist_task_pipelines.domain.errors import NotFound
 from dist_task_pipelines.domain.flow import Flow, Task
 from dist_task_pipelines.domain.keys import fingerprint
@@ -18,7 +19,7 @@ from dist_task_pipelines.domain.status import GrantedBy, RetryStrategy
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.bulk import insert_rows, update_rows
 from dist_task_pipelines.ledger.database import Database, Raced, reads, writes
-from dist_task_pipelines.ledger.listing import Condition, Total, count, newest_keys
+from dist_task_pipelines.ledger.listing import Condition, count, newest_keys
 from dist_task_pipelines.ledger.records import ExceptionFilter, ExceptionRecord, RefusedMessage
 from dist_task_pipelines.ledger.types import AnyRow, is_key
 
@@ -77,7 +78,9 @@ class ExceptionStore:
         return [_record(row) for row in connection.execute(query)]
 
     @reads
-    def count(self, connection: Connection, most: int, **filters: Unpack[ExceptionFilter]) -> Total:
+    def count(
+        self, connection: Connection, most: int, **filters: Unpack[ExceptionFilter]
+    ) -> CappedCount:
         """How many there are, counted up to `most`."""
         return count(connection, _exception.id, _variants(connection, filters), most)
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from dist_task_pipelines.domain import json
+from dist_task_pipelines.domain.counts import CappedCount
 from dist_task_pipelines.domain.errors import Conflict, NotFound
 from dist_task_pipelines.domain.flow import Flow
 from dist_task_pipelines.domain.ids import flow_id
@@ -22,7 +23,7 @@ from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.audit import audit_row
 from dist_task_pipelines.ledger.bulk import insert_rows
 from dist_task_pipelines.ledger.database import Database, Raced, reads, writes
-from dist_task_pipelines.ledger.listing import Condition, Total, count
+from dist_task_pipelines.ledger.listing import Condition, count
 from dist_task_pipelines.ledger.records import FlowRecord, FlowSummary
 from dist_task_pipelines.ledger.types import AnyRow, is_storable
 
@@ -159,7 +160,7 @@ class FlowStore:
         *,
         name: str | None = None,
         is_active: bool | None = None,
-    ) -> Total:
+    ) -> CappedCount:
         """How many versions there are, counted up to `most`."""
         return count(connection, _flow.id, [_conditions(name, is_active)], most)
 

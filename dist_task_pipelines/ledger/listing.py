@@ -6,13 +6,13 @@ nothing is ever sorted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
+from dist_task_pipelines.domain.counts import CappedCount
 from dist_task_pipelines.ledger import tables
 
 Condition = ColumnElement[bool]
@@ -20,14 +20,6 @@ Condition = ColumnElement[bool]
 CLOCK_SLACK = timedelta(minutes=15)  # keys and times of rows may disagree by so much
 
 _transaction = tables.transaction.c
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """How many rows there are, counted up to a cap."""
-
-    number: int
-    is_capped: bool
 
 
 def newest_keys(
@@ -65,15 +57,15 @@ def count(
     key: sa.Column[Any],
     variants: Sequence[Sequence[Condition]],
     most: int,
-) -> Total:
+) -> CappedCount:
     """How many rows meet any of the variants, counted up to `most`."""
     number = 0
     for variant in variants:
         found = sa.select(key).where(*variant).limit(most + 1 - number).subquery()
         number += connection.scalar(sa.select(sa.func.count()).select_from(found)) or 0
         if number > most:
-            return Total(most, is_capped=True)
-    return Total(number, is_capped=False)
+            return CappedCount(most, is_capped=True)
+    return CappedCount(number)
 
 
 def created_within(

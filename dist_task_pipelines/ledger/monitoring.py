@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from dist_task_pipelines.domain.counts import CappedCount
 from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.database import Database, reads, writes
-from dist_task_pipelines.ledger.listing import Total, count
+from dist_task_pipelines.ledger.listing import count
 
 _batch = tables.batch.c
 _transaction = tables.transaction.c
@@ -57,7 +58,7 @@ class MonitoringStore:
     @reads
     def open_by_flow(
         self, connection: Connection, most: int
-    ) -> Mapping[tuple[str, TransactionStatus], Total]:
+    ) -> Mapping[tuple[str, TransactionStatus], CappedCount]:
         """How many transactions of each flow are in each state of OPEN, counted up to `most`."""
         return {
             (flow_id, status): count(

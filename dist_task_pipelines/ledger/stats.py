@@ -14,11 +14,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from dist_task_pipelines.domain.counts import COUNTED_AT_MOST, CappedCount
 from dist_task_pipelines.domain.status import UNSETTLED, TransactionStatus
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.counting import ALL_TIME, day
 from dist_task_pipelines.ledger.database import Database, reads
 from dist_task_pipelines.ledger.histograms import Histogram
+from dist_task_pipelines.ledger.listing import Condition, count
 
 _transaction = tables.transaction.c
 _exception = tables.exception.c
@@ -26,7 +28,6 @@ _batch = tables.batch.c
 _minute = tables.flow_stats.c
 _total = tables.flow_totals.c
 
-COUNTED_AT_MOST = 10_000  # rows of one count
 RECENT = timedelta(hours=1)
 
 # Nothing leaves these, so their number is what was ever counted.
@@ -36,17 +37,6 @@ _IS_OPEN = _exception.handled == sa.false()  # for IS FALSE MySQL reads no index
 
 Measures = Mapping[str, int]
 FlowIds = Sequence[str] | None  # flow versions; None: all that there are
-
-
-@dataclass(frozen=True, slots=True)
-class CappedCount:
-    """A number of rows; `is_capped` where there are more, and nobody counted on."""
-
-    count: int
-    is_capped: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.count}{'+' if self.is_capped else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +163,9 @@ def _statistics(connection: Connection, flow_ids: FlowIds, now: datetime) -> Sta
         by_status=_by_status(connection, flow_ids),
         today=_settled(_of_period(connection, flow_ids, day(now)), midnight),
         last_hour=_last_hour(connection, flow_ids, now),
-        exceptions_open=_count(connection, _exception.id, _IS_OPEN, *_of(_exception, flow_ids)),
-        exceptions_today=_count(
-            connection,
-            _exception.id,
-            _exception.occurred_at >= midnight,
-            *_of(_exception, flow_ids),
+        exceptions_open=_count_exceptions(connection, flow_ids, _IS_OPEN),
+        exceptions_today=_count_exceptions(
+            connection, flow_ids, _exception.occurred_at >= midnight
         ),
         oldest_exception_at=_oldest_exception(connection, flow_ids),
         backlog=_count_due(connection, flow_ids, now),
@@ -192,12 +179,7 @@ def _by_status(connection: Connection, flow_ids: FlowIds) -> dict[TransactionSta
     return {
         status: CappedCount(ever.get(status, 0))
         if status in _FINAL
-        else _count(
-            connection,
-            _transaction.seq,
-            _transaction.status == status,
-            *_of(_transaction, flow_ids),
-        )
+        else _count_transactions(connection, flow_ids, [_transaction.status == status])
         for status in TransactionStatus
     }
 
@@ -235,17 +217,9 @@ def _settled(measures: Measures, since: datetime) -> Settled:
 
 
 def _count_due(connection: Connection, flow_ids: FlowIds, moment: datetime) -> CappedCount:
-    counts = [
-        _count(
-            connection,
-            _transaction.seq,
-            _transaction.status == status,
-            _transaction.next_due_at <= moment,
-            *_of(_transaction, flow_ids),
-        )
-        for status in UNSETTLED
-    ]
-    return CappedCount(sum(each.count for each in counts), any(each.is_capped for each in counts))
+    is_due = _transaction.next_due_at <= moment
+    variants = ([_transaction.status == status, is_due] for status in UNSETTLED)
+    return _count_transactions(connection, flow_ids, *variants)
 
 
 def _oldest_due(connection: Connection, flow_ids: FlowIds, now: datetime) -> datetime | None:
@@ -279,10 +253,19 @@ def _runs_in_flight(connection: Connection, flow_ids: FlowIds) -> int:
     return connection.scalar(query.where(_batch.ended_at.is_(None), *_of(_batch, flow_ids))) or 0
 
 
-def _count(connection: Connection, column: Any, *conditions: Any) -> CappedCount:
-    some = sa.select(column).where(*conditions).limit(COUNTED_AT_MOST + 1).subquery()
-    number = connection.scalar(sa.select(sa.func.count()).select_from(some)) or 0
-    return CappedCount(min(number, COUNTED_AT_MOST), number > COUNTED_AT_MOST)
+def _count_transactions(
+    connection: Connection, flow_ids: FlowIds, *variants: Sequence[Condition]
+) -> CappedCount:
+    of_flows = _of(_transaction, flow_ids)
+    chosen = [[*variant, *of_flows] for variant in variants]
+    return count(connection, _transaction.seq, chosen, COUNTED_AT_MOST)
+
+
+def _count_exceptions(
+    connection: Connection, flow_ids: FlowIds, condition: Condition
+) -> CappedCount:
+    chosen = [[condition, *_of(_exception, flow_ids)]]
+    return count(connection, _exception.id, chosen, COUNTED_AT_MOST)
 
 
 def _of(columns: Any, flow_ids: FlowIds) -> list[Any]:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from dist_task_pipelines.domain import json
+from dist_task_pipelines.domain.counts import CappedCount
 from dist_task_pipelines.domain.errors import NotFound
 from dist_task_pipelines.domain.status import (
     Applied,
@@ -24,7 +25,6 @@ from dist_task_pipelines.ledger.database import Database, Raced, reads, writes
 from dist_task_pipelines.ledger.flows import FlowStore
 from dist_task_pipelines.ledger.listing import (
     Condition,
-    Total,
     count,
     created_within,
     newest_keys,
@@ -132,7 +132,7 @@ class TransactionStore:
     @reads
     def count(
         self, connection: Connection, most: int, **filters: Unpack[TransactionFilter]
-    ) -> Total:
+    ) -> CappedCount:
         """How many there are, counted up to `most`."""
         return count(connection, _transaction.seq, _variants(connection, filters), most)
 

@@ -22,6 +22,7 @@ from dagster import (
     multi_asset_check,
 )
 
+from dist_task_pipelines.domain.counts import CappedCount
 from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.engine.judging import (
     OLD_EXCEPTIONS,
@@ -34,7 +35,7 @@ from dist_task_pipelines.engine.judging import (
     judge_flow,
 )
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.ledger.stats import CappedCount, Statistics
+from dist_task_pipelines.ledger.stats import Statistics
 from dist_task_pipelines.orchestration.tags import FLOW_TAG
 
 GROUP = "ledger"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from dist_task_pipelines.domain.counts import CappedCount
 from dist_task_pipelines.domain.status import Health, TransactionStatus
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.ledger.listing import Total
 from tests.contract.steps import (
     SteppableClock,
     a_failed_transaction,
@@ -110,8 +110,8 @@ def test_each_filter_finds_what_it_names(ledger: Ledger) -> None:
     assert ids(ledger, health=Health.HEALTHY, flow_id=other.id) == "b"
     assert ids(ledger, status=TransactionStatus.PENDING, health=Health.HEALTHY) == "dc"
     assert ids(ledger, flow_id="") == ""
-    assert ledger.transactions.count(10, flow_id=flow.id) == Total(3, is_capped=False)
-    assert ledger.transactions.count(2, flow_id=flow.id) == Total(2, is_capped=True)
+    assert ledger.transactions.count(10, flow_id=flow.id) == CappedCount(3)
+    assert ledger.transactions.count(2, flow_id=flow.id) == CappedCount(2, is_capped=True)
 
 
 def test_times_of_creation_are_exact_although_keys_only_follow_them(
@@ -130,7 +130,7 @@ def test_times_of_creation_are_exact_although_keys_only_follow_them(
     assert ids(ledger, since=until) == "hg"
     assert ids(ledger, until=created["b"]) == "a"
     assert ids(ledger, since=created["h"] + timedelta(days=1)) == ""
-    assert ledger.transactions.count(10, since=since, until=until).number == 5
+    assert ledger.transactions.count(10, since=since, until=until).count == 5
 
 
 def test_exceptions_by_cause_and_task(ledger: Ledger) -> None:
@@ -141,7 +141,7 @@ def test_exceptions_by_cause_and_task(ledger: Ledger) -> None:
     exceptions = ledger.exceptions
     cause = second.fingerprint
     assert [each.id for each in exceptions.page(fingerprint=cause)] == [second.id, first.id]
-    assert exceptions.count(10, fingerprint=cause, handled=False).number == 1
-    assert exceptions.count(10, task_name="call deduct").number == 3
-    assert exceptions.count(10, task_name="call notify").number == 0
-    assert exceptions.count(2, flow_id=flow.id) == Total(2, is_capped=True)
+    assert exceptions.count(10, fingerprint=cause, handled=False).count == 1
+    assert exceptions.count(10, task_name="call deduct").count == 3
+    assert exceptions.count(10, task_name="call notify").count == 0
+    assert exceptions.count(2, flow_id=flow.id) == CappedCount(2, is_capped=True)

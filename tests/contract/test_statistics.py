@@ -4,10 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from dist_task_pipelines.domain.counts import CappedCount
 from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger import Ledger, stats
 from dist_task_pipelines.ledger.histograms import Histogram
-from dist_task_pipelines.ledger.stats import CappedCount, Counted
+from dist_task_pipelines.ledger.stats import Counted
 from tests.contract.steps import (
     LEASE,
     SteppableClock,
@@ -114,7 +115,7 @@ def test_exceptions_are_counted_while_open_and_today(ledger: Ledger, clock: Step
 
 
 def test_the_backlog_is_what_is_due_and_that_no_run_has_taken(
-    ledger: Ledger, clock: SteppableClock
+    ledger: Ledger, clock: SteppableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flow, other = (a_flow(ledger, a_task("deduct"), name=name) for name in ("payment", "other"))
     batch = take(ledger, flow, "retried", "later")
@@ -128,6 +129,9 @@ def test_the_backlog_is_what_is_due_and_that_no_run_has_taken(
     assert (stands.backlog, stands.backlog_age) == (CappedCount(1), 13)
     overview = ledger.stats.overview()
     assert (overview.backlog, overview.backlog_age) == (CappedCount(2), 13)
+    with monkeypatch.context() as capped:  # new and retried ones together
+        capped.setattr(stats, "COUNTED_AT_MOST", 1)
+        assert ledger.stats.overview().backlog == CappedCount(1, is_capped=True)
     acquire(ledger, dispatch(ledger, other)[0])
     assert ledger.stats.flow(other.id).backlog == NONE
 

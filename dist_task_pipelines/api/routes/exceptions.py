@@ -11,8 +11,9 @@ from dist_task_pipelines.api.body import read, takes
 from dist_task_pipelines.api.envelope import success
 from dist_task_pipelines.api.paging import Number, PageQuery, Switch, page_of
 from dist_task_pipelines.api.routes.common import WITH_BODY, Actor, OnPlatform, errors
+from dist_task_pipelines.domain.counts import COUNTED_AT_MOST
 from dist_task_pipelines.engine.intake import retry_exception
-from dist_task_pipelines.schemas import MAX_TOTAL, Envelope, Handle, Page, Reason
+from dist_task_pipelines.schemas import Envelope, Handle, Page, Reason
 
 router = APIRouter(prefix="/api/v1/exceptions", tags=["exceptions"])
 
@@ -45,7 +46,7 @@ async def list_(platform: OnPlatform, query: Annotated[ExceptionQuery, Query()])
     found = await platform.run(
         exceptions.page, **filters, before=before, offset=rows.offset, limit=rows.limit
     )
-    total = await platform.run(exceptions.count, MAX_TOTAL, **filters)
+    total = await platform.run(exceptions.count, COUNTED_AT_MOST, **filters)
     page = page_of(query, found, total, view=views.exception, key=lambda each: (each.id,))
     return success(page)
 

@@ -20,10 +20,11 @@ from dist_task_pipelines.api.routes.common import (
 )
 from dist_task_pipelines.assembly import open_catalog, resolve_flow
 from dist_task_pipelines.domain import json
+from dist_task_pipelines.domain.counts import COUNTED_AT_MOST
 from dist_task_pipelines.domain.errors import Fault, InvalidJson
 from dist_task_pipelines.domain.json import JsonObject, JsonValue
 from dist_task_pipelines.ledger.records import FlowRecord
-from dist_task_pipelines.schemas import MAX_TOTAL, Envelope, FlowCreate, FlowUpdate, Page
+from dist_task_pipelines.schemas import Envelope, FlowCreate, FlowUpdate, Page
 
 router = APIRouter(prefix="/api/v1", tags=["flows"])
 
@@ -75,7 +76,7 @@ async def list_(platform: OnPlatform, query: Annotated[FlowQuery, Query()]) -> R
     found = await platform.run(
         flows.page, **filters, after=after, offset=rows.offset, limit=rows.limit
     )
-    total = await platform.run(flows.count, MAX_TOTAL, **filters)
+    total = await platform.run(flows.count, COUNTED_AT_MOST, **filters)
     page = page_of(query, found, total, view=views.flow, key=lambda each: (each.name, each.version))
     return success(page)
 

@@ -6,7 +6,8 @@ from dist_task_pipelines import schemas
 from dist_task_pipelines.api import views
 from dist_task_pipelines.api.envelope import success
 from dist_task_pipelines.api.routes.common import FlowId, OnPlatform, errors
-from dist_task_pipelines.schemas import MAX_TOTAL, Envelope
+from dist_task_pipelines.domain.counts import COUNTED_AT_MOST
+from dist_task_pipelines.schemas import Envelope
 
 router = APIRouter(prefix="/api/v1/stats", tags=["statistics"])
 
@@ -20,8 +21,8 @@ router = APIRouter(prefix="/api/v1/stats", tags=["statistics"])
 async def overview(platform: OnPlatform) -> Response:
     """How all flows stand together. Days begin at midnight UTC."""
     ledger = platform.ledger
-    flows = await platform.run(ledger.flows.count, MAX_TOTAL, is_active=True)
-    return success(views.overview(flows.number, await platform.run(ledger.stats.overview)))
+    flows = await platform.run(ledger.flows.count, COUNTED_AT_MOST, is_active=True)
+    return success(views.overview(flows.count, await platform.run(ledger.stats.overview)))
 
 
 @router.get(

@@ -19,10 +19,11 @@ from dist_task_pipelines.api.routes.common import (
     RunsAddress,
     errors,
 )
+from dist_task_pipelines.domain.counts import COUNTED_AT_MOST
 from dist_task_pipelines.domain.errors import DistTaskError, InvalidInput
 from dist_task_pipelines.domain.status import Health, TransactionStatus
 from dist_task_pipelines.engine.submit import Result, SubmitRequest, submit_many
-from dist_task_pipelines.schemas import MAX_TOTAL, Envelope, Page, Reason, Submit, SubmitBatch
+from dist_task_pipelines.schemas import Envelope, Page, Reason, Submit, SubmitBatch
 
 SUBMIT_PATH = "/api/v1/transactions"
 
@@ -96,7 +97,7 @@ async def list_(
     found = await platform.run(
         transactions.page, **filters, before=before, offset=rows.offset, limit=rows.limit
     )
-    total = await platform.run(transactions.count, MAX_TOTAL, **filters)
+    total = await platform.run(transactions.count, COUNTED_AT_MOST, **filters)
     view = partial(views.transaction, runs=runs)
     return success(page_of(query, found, total, view=view, key=lambda each: (each.seq,)))
 

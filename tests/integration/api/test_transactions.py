@@ -115,7 +115,7 @@ def test_a_batch_is_bounded(api: Api, order: Flow) -> None:
     assert api.post("transactions/batch", {"transactions": sent}).status == 400
     answer = api.post("transactions/batch", {"transactions": sent[1:]})
     assert answer.data["accepted"] == 1000
-    assert api.ledger.transactions.count(5000).number == 1000
+    assert api.ledger.transactions.count(5000).count == 1000
 
 
 def test_a_transaction_with_its_tasks_and_log(api: Api, order: Flow) -> None:
