@@ -168,7 +168,7 @@ class FlowCreate(Request):
 
 
 class FlowUpdate(Request):
-    """The next version of an existing flow; what is absent stays as it is."""
+    """The next version of an existing flow, of the same `flow_type` if none is given."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"definition": DEFINITION}]})
 

@@ -19,7 +19,7 @@ from dist_task_pipelines.client.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
-from dist_task_pipelines.client.retrying import Retries, retry_after, send
+from dist_task_pipelines.client.retrying import Retries, send, wait_asked_for
 from dist_task_pipelines.client.transport import Request, Response, Transport
 from dist_task_pipelines.domain import errors as domain
 from dist_task_pipelines.domain import json as strict_json
@@ -34,9 +34,10 @@ Query = Mapping[str, object]
 _ERRORS: dict[int, type[ClientError]] = {
     400: NotAllowed,
     404: NotFound,
+    408: Unavailable,
     409: Conflict,
     413: TooLarge,
-    422: InvalidInput,
+    415: InvalidInput,
     429: Unavailable,
     502: Unavailable,
     503: Unavailable,
@@ -200,7 +201,7 @@ def _error(response: Response, document: JsonObject) -> ClientError:
     views = envelope.data.errors if envelope.data else []
     error = error_of(response.status, envelope.message, views)
     if isinstance(error, Unavailable):
-        error.retry_after = retry_after(response)
+        error.retry_after = wait_asked_for(response)
     return error
 
 
@@ -210,7 +211,7 @@ def _document(response: Response) -> Any:
     except (ValueError, RecursionError):
         pass
     if _ERRORS.get(response.status) is Unavailable:  # a proxy in front of the server says so
-        raise Unavailable(retry_after=retry_after(response))
+        raise Unavailable(retry_after=wait_asked_for(response))
     raise _unexpected(response, "not JSON; is this the platform's URL?")
 
 

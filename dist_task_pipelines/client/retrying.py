@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from dist_task_pipelines.client.errors import Unreachable
 from dist_task_pipelines.client.transport import Request, Response, Transport
+from dist_task_pipelines.domain.retry_after import retry_after
 
-_WORTH_A_REPEAT = frozenset({429, 502, 503, 504})
+_WORTH_A_REPEAT = frozenset({408, 429, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def send(
         response, failure = _try(transport, request)
         if not is_safe or (response and response.status not in _WORTH_A_REPEAT):
             break
-        seconds = retries.wait(repeat, retry_after(response) if response else None)
+        seconds = retries.wait(repeat, wait_asked_for(response) if response else None)
         if seconds is None:
             break
         sleep(seconds)
@@ -65,17 +65,9 @@ def send(
     return response
 
 
-def retry_after(response: Response) -> float | None:
-    """Seconds that the server asks to wait, whether it says so in seconds or as a date."""
-    text = response.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+def wait_asked_for(response: Response) -> float | None:
+    """Seconds that the server asks to wait, if it does."""
+    return retry_after(response.headers.get("retry-after", ""), datetime.now(UTC))
 
 
 def _try(transport: Transport, request: Request) -> tuple[Response | None, Unreachable | None]:

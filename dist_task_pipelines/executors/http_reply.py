@@ -6,11 +6,11 @@ Pure; shared by every executor that speaks HTTP. The classes of statuses follow 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
 from dist_task_pipelines.domain.json import JsonObject, dumps
 from dist_task_pipelines.domain.outcome import Outcome
+from dist_task_pipelines.domain.retry_after import retry_after
 from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.executors.capture import captured, unreadable
 
@@ -72,20 +72,6 @@ def applied(status: int) -> Applied:
     if 300 <= status < 500 or status in _REFUSED:
         return Applied.NO
     return Applied.MAYBE
-
-
-def retry_after(value: str, now: datetime) -> float | None:
-    """Seconds to wait by a `Retry-After` header (seconds or a date), None when it is garbage."""
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value) if len(value) <= 9 else None
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:  # "-0000": UTC, of unknown origin
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
 
 
 def _words(reply: Reply, output: JsonObject) -> str:

@@ -124,7 +124,7 @@ class Memory:
             raise NotAllowed(f"flow {flow.flow.id!r} is not active")
         check_params(flow.flow, params)
         tasks = {task.id: TaskRow() for task in flow.flow.tasks}
-        row = TransactionRow(identifier, flow.flow, params or {}, digest, tasks)
+        row = TransactionRow(identifier, reference, flow.flow, params or {}, digest, tasks)
         row.log(LogAction.SUBMIT, f"accepted for {flow.flow.id}")
         self.transactions[identifier] = row
         return row

@@ -75,6 +75,7 @@ class TransactionRow:
     """A transaction."""
 
     id: str
+    reference: str  # the flow as it was named
     flow: Flow
     params: JsonObject
     request_hash: str

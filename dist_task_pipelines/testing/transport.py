@@ -111,7 +111,7 @@ class InMemoryTransport:
         """The transactions that were accepted, as they were submitted, in order."""
         rows = self._memory.transactions.values()
         return [
-            schemas.Submit(instance_id=row.id, flow_id=row.flow.id, params=row.params)
+            schemas.Submit(instance_id=row.id, flow_id=row.reference, params=row.params)
             for row in rows
         ]
 

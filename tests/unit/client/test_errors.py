@@ -5,11 +5,12 @@ import re
 
 import pytest
 
+from dist_task_pipelines.api.routes.common import MEANINGS
 from dist_task_pipelines.client import errors
 from dist_task_pipelines.client.calls import error_of
-from dist_task_pipelines.client.errors import ClientError
+from dist_task_pipelines.client.errors import ClientError, UnexpectedAnswer
 from dist_task_pipelines.domain.errors import DistTaskError
-from dist_task_pipelines.schemas import FaultView
+from dist_task_pipelines.schemas import STATUS_OF, FaultView
 
 CLASSES = [
     each
@@ -52,7 +53,8 @@ def test_the_docstring_is_the_message_where_there_is_no_better_one(kind: type[Cl
         (404, errors.NotFound),
         (409, errors.Conflict),
         (413, errors.TooLarge),
-        (415, errors.UnexpectedAnswer),
+        (408, errors.Unavailable),
+        (415, errors.InvalidInput),
         (429, errors.Unavailable),
         (500, errors.UnexpectedAnswer),
         (503, errors.Unavailable),
@@ -61,6 +63,14 @@ def test_the_docstring_is_the_message_where_there_is_no_better_one(kind: type[Cl
 def test_each_status_has_its_error(status: int, kind: type[ClientError]) -> None:
     error = error_of(status, "why")
     assert (type(error), str(error)) == (kind, "why")
+
+
+def test_every_status_of_the_server_has_an_error() -> None:
+    """But for 500: what the server itself did not expect, no client can either."""
+    sent = {*STATUS_OF.values(), *MEANINGS} - {500}
+    assert {
+        status for status in sent if error_of(status, "").__class__ is UnexpectedAnswer
+    } == set()
 
 
 def test_a_400_that_names_faults_is_about_the_input() -> None:

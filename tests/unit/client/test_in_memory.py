@@ -98,6 +98,7 @@ def test_what_was_sent_can_be_looked_at(transport: InMemoryTransport, client: Cl
     client.submit("shop", "order_1", {"deduct": {"amount": 9}})
     [submitted] = transport.submitted
     assert submitted.params == {"deduct": {"amount": 9}}
+    assert submitted.flow_id == "shop"
     [request] = transport.requests
     assert (request.method, request.path) == ("POST", "/api/v1/transactions")
 
