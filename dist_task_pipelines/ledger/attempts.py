@@ -169,7 +169,8 @@ class AttemptStore:
         ours = [finish for finish in finishes if finish.seq in calls]
         _end(connection, task, ours, now)
         record_failures(connection, flow, task, [_failure(f) for f in ours if _failed(f)], now)
-        repaired = [f.seq for f in ours if not _failed(f) and calls[f.seq].attempts > 1]
+        # A task may have failed before its first call: its run was stopped, or lost for good.
+        repaired = [f.seq for f in ours if not _failed(f) and calls[f.seq].error_type is not None]
         close_open(connection, repaired, task.id, by=SYSTEM, now=now)
         ended = [
             _log_end(finish, task, batch, now, attempt=calls[finish.seq].attempts)
@@ -237,7 +238,7 @@ def _under_way(
     connection: Connection, batch_id: int, task_id: str, seqs: Sequence[int]
 ) -> dict[int, AnyRow]:
     """Those of the transactions whose call the batch has under way, locked: when it began."""
-    columns = (_task.attempts, _task.started_at)
+    columns = (_task.attempts, _task.started_at, _task.error_type)
     rows = lock_owned(connection, batch_id, seqs, [task_id], columns, status=TaskStatus.RUNNING)
     return {row.seq: row for row in rows if row.attempts is not None}
 

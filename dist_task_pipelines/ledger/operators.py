@@ -94,13 +94,18 @@ class OperatorStore:
         Raises:
             NotFound: nothing has that id.
             Conflict: a run is working on its transaction.
-            NotAllowed: it is handled already, its strategy is `no_retry`, or it is of a message,
-                which `engine.intake.resubmit` submits again.
+            NotAllowed: it is handled already, its task has not failed or has the strategy
+                `no_retry`, or it is of a message, which `engine.intake.resubmit` submits again.
         """
         record, row = self._lock_exception(connection, exception_id)
         if row is None:
             raise NotAllowed(f"exception {exception_id} has no task that could be called")
         state = task_states(connection, [row.seq])[row.seq][record.task_id]
+        if not state.status.ended_badly:
+            raise NotAllowed(
+                f"task {record.task_id!r} of transaction {row.id!r} is {state.status}, there is "
+                "nothing to retry; handle the exception"
+            )
         if not may_be_retried(RetryStrategy(record.retry_strategy), state.attempts):
             raise NotAllowed(
                 f"exception {exception_id} has the strategy no_retry; it can only be handled"

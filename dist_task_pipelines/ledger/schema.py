@@ -12,7 +12,7 @@ from dist_task_pipelines.domain.errors import LedgerOutOfStep
 from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.database import Database
 
-REVISION = "0005"  # the migration that this code needs; a test holds it against migrations/
+REVISION = "0006"  # the migration that this code needs; a test holds it against migrations/
 VERSION_TABLE = "ledger_version"  # Alembic's own name may stand for Dagster in the same database
 
 

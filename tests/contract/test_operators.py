@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+import sqlalchemy as sa
 
 from dist_task_pipelines.domain.errors import Conflict, NotAllowed, NotFound
 from dist_task_pipelines.domain.flow import Flow
@@ -16,7 +17,7 @@ from dist_task_pipelines.domain.status import (
     TaskStatus,
     TransactionStatus,
 )
-from dist_task_pipelines.ledger import Ledger
+from dist_task_pipelines.ledger import Ledger, tables
 from dist_task_pipelines.ledger.records import ActionRecord, BatchEnd
 from tests.contract.steps import (
     SteppableClock,
@@ -135,6 +136,28 @@ def test_one_task_may_be_retried_and_the_other_left(ledger: Ledger) -> None:
     third = take_again(ledger, flow, "run-3")
     assert start(ledger, third, "left") == set()
     assert start(ledger, third, "right") == {"a"}
+
+
+def test_what_succeeded_is_not_called_again_by_an_exception_that_is_still_open(
+    ledger: Ledger,
+) -> None:
+    flow = a_flow(ledger)
+    ledger.batches.end(take(ledger, flow, "a").id, BatchEnd.STOPPED)  # before any call
+    ledger.operators.retry_transaction("a", actor="ann")
+    again = take_again(ledger, flow)
+    call(ledger, again, "deduct", success())
+    call(ledger, again, "notify", failure())
+    ledger.batches.end(again.id, BatchEnd.DONE)
+    [_, stopped] = ledger.exceptions.page(transaction_id="a")
+    assert (stopped.task_id, stopped.handled_by) == ("deduct", "system")
+    reopened = sa.update(tables.exception).where(tables.exception.c.id == stopped.id)
+    values = reopened.values(handled=False, is_open=True)
+    ledger.database.write(lambda connection: connection.execute(values))
+    with pytest.raises(
+        NotAllowed, match="'deduct' of transaction 'a' is success, there is nothing"
+    ):
+        ledger.operators.retry_exception(stopped.id, actor="ann")
+    assert task_of(ledger, "a", "deduct").grant is None
 
 
 def no_retry_flow(ledger: Ledger) -> Flow:

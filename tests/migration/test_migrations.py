@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
 
@@ -170,6 +171,43 @@ def test_what_was_counted_by_the_minute_is_counted_by_day_and_for_all_time(
         ("2030-02-01", "shop_v1", "", "success"): 7,
         ("all", "shop_v1", "", "success"): 9,
     }
+
+
+def test_an_exception_whose_task_succeeded_is_closed(
+    database: Database, migrations: Path, url: str
+) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    with database.alone() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+    task = {"name": "n", "type": "http", "attempts": 1, "max_retry": 3, "handled": False}
+    exception = {
+        **dict.fromkeys(["flow_id", "task_name", "error_type", "error_code"], "x"),
+        **dict.fromkeys(["message", "stack", "fingerprint"], "x"),
+        **dict.fromkeys(["retry_times", "retry_max", "retry_interval"], 0),
+        "retry_strategy": "manual",
+        "handled": False,
+        "is_open": True,
+        "occurred_at": datetime(2030, 1, 1, tzinfo=UTC),
+        "task_id": "deduct",
+    }
+
+    def write(connection: sa.Connection) -> None:
+        for seq, status in enumerate(("success", "failed", "skipped"), 1):
+            row = {**task, "seq": seq, "task_id": "deduct", "status": status}
+            connection.execute(sa.insert(tables.task), {**row, "idempotency_key": "k"})
+            connection.execute(sa.insert(tables.exception), {**exception, "seq": seq})
+
+    database.write(write)
+    schema.migrate(database, migrations)
+    with database.read() as connection:
+        found = connection.execute(sa.select(tables.exception).order_by("seq")).all()
+    assert [(row.is_open, row.handled, row.handled_by) for row in found] == [
+        (None, True, "system"),
+        (True, False, None),
+        (True, False, None),
+    ]
 
 
 def test_a_database_that_others_use_too_keeps_what_is_theirs(

@@ -73,6 +73,8 @@ def test_what_a_person_stopped_waits_for_a_person(bench: Bench) -> None:
     bench.ledger.operators.retry_transaction("order_5", actor="ann")
     bench.carry(bench.take_due(flow))
     assert bench.status("order_5") == "success"
+    [record] = bench.exceptions("order_5")
+    assert record.handled_by == "system", "although this was the first call of its task"
 
 
 def test_a_run_that_is_stopped_already_starts_nothing(bench: Bench) -> None:
