@@ -1,6 +1,7 @@
 """The connection to the ledger's database: one transaction helper, one clock.
 
-What differs between SQLite and MySQL stands here and in `types.py`, nowhere else.
+What differs between SQLite and MySQL stands here, in `types.py` and in `bulk.py`; one hint for
+MySQL stands in `tables.py`.
 """
 
 import functools
@@ -34,7 +35,7 @@ from dist_task_pipelines.domain.errors import (
     LedgerUnavailable,
     RowRefused,
 )
-from dist_task_pipelines.ledger.pooling import NOTHING_ON_RETURN, ping_idle
+from dist_task_pipelines.ledger.pooling import NOTHING_ON_RETURN, answering_within, ping_idle
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,10 +47,19 @@ LEAST_PACKET = 16 * 2**20  # bytes that MySQL must take in one statement; MariaD
 CLOCK_SYNC_INTERVAL = 60  # seconds between two looks at the database's clock
 MIGRATION_WAIT = 600  # seconds to wait for another process that migrates
 
+# A host that goes away without a word, or stands still, keeps its locks no longer than this; and
+# whoever asks a server that went away so waits no longer than that. Both in seconds; the second is
+# more than MySQL lets a statement wait for a lock (innodb_lock_wait_timeout, 50).
+IDLE_SESSION_LIMIT = 60
+ANSWER_TIMEOUT = 75
+
 _MYSQL_TRY_AGAIN = {1205, 1213}  # lock wait timeout, deadlock
 _MYSQL_REFUSES_VALUE = {1366}  # not in the character set
 _MYSQL_TOO_LARGE = 1153
+_MYSQL_READ_ONLY = {1290, 1836}  # after a failover the server is a replica
 _MYSQL_CONNECTION_LOST = {2006, 2013, 2014, 2055, 1053, 1927}
+
+_UPTIME_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 # What drivers raise for a value that they cannot even send.
 _REFUSED_BY_DRIVER = (DataError, InterfaceError, UnicodeEncodeError, OverflowError)
@@ -162,7 +172,7 @@ class Database:
             LedgerUnavailable: the database cannot be reached, or another process migrates it
                 for longer than MIGRATION_WAIT.
         """
-        with self._translated(), self._writer.connect() as connection:
+        with self._translated(), self._patient() as engine, engine.connect() as connection:
             if not self.is_mysql:  # its writing transaction, DDL included, keeps others out
                 yield connection
                 connection.commit()
@@ -181,20 +191,33 @@ class Database:
                 connection.rollback()
                 connection.scalar(sa.select(sa.func.release_lock(name)))
 
-    def clock_offset(self) -> timedelta:
-        """How far MySQL's clock is ahead of this machine's, asked on a connection of its own.
+    def clock_reading(self) -> tuple[datetime, float]:
+        """What MySQL's clock says, and what `uptime` said then; on a connection of its own.
 
         The pool's may all be in the hands of callers who wait for the time.
 
         Raises:
             LedgerUnavailable: the database cannot be reached.
         """
-        engine = sa.create_engine(self.engine.url, poolclass=NullPool)
+        connect_args = answering_within(ANSWER_TIMEOUT, self.engine.url)
+        engine = sa.create_engine(self.engine.url, poolclass=NullPool, connect_args=connect_args)
         with self._translated(), engine.connect() as connection:
-            before = datetime.now(UTC)
+            before = uptime()
             there: datetime = connection.scalars(sa.select(sa.func.utc_timestamp(6))).one()
-            after = datetime.now(UTC)
-        return there.replace(tzinfo=UTC) - (before + (after - before) / 2)
+            after = uptime()
+        return there.replace(tzinfo=UTC), (before + after) / 2
+
+    @contextmanager
+    def _patient(self) -> Iterator[Engine]:
+        """An engine that writes, and lets the server work on one statement as long as it likes."""
+        if not self.is_mysql:
+            yield self._writer
+            return
+        engine = _mysql_engine(self.engine.url, 1, answer_timeout=None)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -236,29 +259,47 @@ class Database:
 
 
 class DatabaseClock:
-    """The time by MySQL's clock, so that every host agrees on it."""
+    """The time by MySQL's clock, so that every host agrees on it.
+
+    It goes on by this machine's uptime between two looks: no step of the machine's own clock, as
+    at its first adjustment after a start, can end a lease.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._synced_at: float | None = None
-        self._offset = timedelta(0)
+        self._read: tuple[datetime, float] | None = None  # the time, and the uptime then
+        self._look_again_at = 0.0
 
     def now(self) -> datetime:
-        """The present moment, aware, in UTC."""
+        """The present moment, aware, in UTC.
+
+        Raises:
+            LedgerUnavailable: the database cannot be reached, and never was.
+        """
         if self._is_stale():
             with self._lock:
                 if self._is_stale():
                     self._sync()
-        return datetime.now(UTC) + self._offset
+        assert self._read
+        moment, then = self._read
+        return moment + timedelta(seconds=uptime() - then)
 
     def _is_stale(self) -> bool:
-        since = self._synced_at
-        return since is None or time.monotonic() - since > CLOCK_SYNC_INTERVAL
+        return self._read is None or uptime() > self._look_again_at
 
     def _sync(self) -> None:
-        self._offset = self._database.clock_offset()
-        self._synced_at = time.monotonic()
+        try:
+            self._read = self._database.clock_reading()
+        except LedgerUnavailable:  # the time goes on nevertheless
+            if self._read is None:
+                raise
+        self._look_again_at = uptime() + CLOCK_SYNC_INTERVAL
+
+
+def uptime() -> float:
+    """Seconds that only ever grow, evenly; those in which the machine slept count, on Linux."""
+    return time.clock_gettime(_UPTIME_CLOCK)
 
 
 class Store(Protocol):
@@ -305,7 +346,7 @@ def _create_engine(url: str, pool_size: int) -> Engine:
             raise _wrong_url("names no file; a ledger in memory would be lost with its process")
         return _sqlite_engine(parsed, pool_size)
     if parsed.drivername in ("mysql+pymysql", "mariadb+pymysql"):
-        return _mysql_engine(parsed, pool_size)
+        return _mysql_engine(parsed, pool_size, answer_timeout=ANSWER_TIMEOUT)
     raise _wrong_url(f"{parsed.drivername!r} is not supported; use sqlite or mysql+pymysql")
 
 
@@ -313,7 +354,7 @@ def _wrong_url(message: str) -> InvalidConfiguration:
     return InvalidConfiguration([Fault("database.url", message)])
 
 
-def _mysql_engine(url: sa.URL, pool_size: int) -> Engine:
+def _mysql_engine(url: sa.URL, pool_size: int, *, answer_timeout: float | None) -> Engine:
     engine = sa.create_engine(
         url,
         isolation_level="READ COMMITTED",
@@ -321,10 +362,24 @@ def _mysql_engine(url: sa.URL, pool_size: int) -> Engine:
         max_overflow=pool_size,
         pool_recycle=1800,
         hide_parameters=True,
-        connect_args={"sql_mode": "TRADITIONAL"},  # an error for what would be cut silently
+        connect_args={
+            "sql_mode": "TRADITIONAL",  # an error for what would be cut silently
+            **(answering_within(answer_timeout, url) if answer_timeout else {}),
+        },
         **NOTHING_ON_RETURN,
     )
     ping_idle(engine)
+
+    @event.listens_for(engine, "connect")
+    def limit(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION wait_timeout = {IDLE_SESSION_LIMIT}")
+
+    @event.listens_for(engine, "handle_error")
+    def leave_a_replica(context: sa.engine.ExceptionContext) -> None:
+        if next(iter(context.original_exception.args), None) in _MYSQL_READ_ONLY:
+            context.is_disconnect = True
+
     return engine
 
 

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import URL, Engine, event
 from sqlalchemy.exc import DisconnectionError
 
 IDLE = 1.0  # seconds; whoever comes back sooner finds the server as it was
@@ -11,6 +11,12 @@ IDLE = 1.0  # seconds; whoever comes back sooner finds the server as it was
 # Options of an engine: every user commits or rolls back by themselves before they give a
 # connection back, so the pool need not roll back once more.
 NOTHING_ON_RETURN = {"pool_reset_on_return": None}
+
+
+def answering_within(seconds: float, url: URL) -> dict[str, float]:
+    """Arguments of a connection that waits so long for the server; what the URL says goes first."""
+    names = ("read_timeout", "write_timeout")
+    return {name: seconds for name in names if name not in url.query}
 
 
 def ping_idle(engine: Engine) -> None:

@@ -15,7 +15,13 @@ RUN_TASK = "dist_task.run"
 QUEUE = "dist_task_runs"
 FILE_TRANSPORT = "dist_task_pipelines.orchestration.file_broker:Transport"
 CONNECT_SECONDS = 3.0
-VISIBILITY_SECONDS = 24 * 3600  # after which Redis hands on what nobody acknowledged
+ANSWER_SECONDS = 30.0  # for an answer of Redis; the longest that is waited for takes one
+REDIS = {
+    "visibility_timeout": 24 * 3600,  # seconds after which what nobody acknowledged is handed on
+    "socket_connect_timeout": CONNECT_SECONDS,
+    "socket_timeout": ANSWER_SECONDS,
+    "socket_keepalive": True,
+}
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -53,7 +59,7 @@ def send_run(app: Celery, run_id: str) -> None:
 def _broker(settings: Settings) -> dict[str, Any]:
     url = settings.workers.broker
     if url:
-        redis = {"visibility_timeout": VISIBILITY_SECONDS} if url.startswith("redis") else {}
+        redis = REDIS if url.startswith("redis") else {}
         return {"broker_url": url, "broker_transport_options": redis}
     folder = settings.home / "broker"
     options = {}

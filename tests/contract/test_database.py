@@ -4,8 +4,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pymysql
 import pytest
@@ -20,8 +21,16 @@ from dist_task_pipelines.domain.errors import (
     RowRefused,
 )
 from dist_task_pipelines.ledger import Ledger, pooling, tables
+from dist_task_pipelines.ledger import database as database_module
 from dist_task_pipelines.ledger.bulk import update_rows
-from dist_task_pipelines.ledger.database import CLOCK_SYNC_INTERVAL, Database, Raced, use_wal
+from dist_task_pipelines.ledger.database import (
+    CLOCK_SYNC_INTERVAL,
+    Database,
+    DatabaseClock,
+    Raced,
+    uptime,
+    use_wal,
+)
 from tests.contract.steps import (
     SteppableClock,
     a_failed_transaction,
@@ -127,10 +136,48 @@ def test_the_servers_clock_is_looked_at_once_in_a_while(
     for _ in range(5):
         database.clock.now()
     assert len(logins) == 1
-    later = time.monotonic() + CLOCK_SYNC_INTERVAL
-    monkeypatch.setattr("time.monotonic", lambda: later)
+    later = uptime() + CLOCK_SYNC_INTERVAL + 1
+    monkeypatch.setattr(database_module, "uptime", lambda: later)
     database.clock.now()
     assert len(logins) == 2
+
+
+@ONLY_MYSQL
+def test_the_time_goes_on_while_the_server_cannot_be_asked(
+    mysql_an_hour_ahead: tuple[Database, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, logins = mysql_an_hour_ahead
+    began, then = database.clock.now(), uptime()
+
+    def no_login(*_arguments: object) -> None:
+        logins.append("refused")
+        raise pymysql.err.OperationalError(1040, "Too many connections")
+
+    monkeypatch.setattr(pymysql.connections.Connection, "connect", no_login)
+    later = uptime() + CLOCK_SYNC_INTERVAL + 1
+    monkeypatch.setattr(database_module, "uptime", lambda: later)
+    for _ in range(3):
+        passed = (database.clock.now() - began).total_seconds()
+        assert passed == pytest.approx(later - then, abs=1)
+    assert logins == ["login", "refused"]
+    with pytest.raises(LedgerUnavailable, match="Too many connections"):
+        DatabaseClock(database).now()
+
+
+@ONLY_MYSQL
+def test_a_step_of_the_machines_clock_moves_nothing(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stepped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(minutes=5)
+
+    database = Database(ledger_url)
+    before = database.clock.now()
+    monkeypatch.setattr(database_module, "datetime", Stepped)
+    assert database.clock.now() - before < timedelta(minutes=1)
+    database.dispose()
 
 
 def test_writers_that_need_the_time_do_not_wait_for_each_others_connections(
@@ -236,6 +283,49 @@ def test_a_connection_that_died_while_nobody_used_it_is_replaced(
     monkeypatch.setattr(pooling, "IDLE", 0)
     with database.read() as one, database.read() as two:
         assert [each.scalar(sa.text("SELECT 1")) for each in (one, two)] == [1, 1]
+
+
+@ONLY_MYSQL
+def test_whoever_goes_away_in_the_middle_lets_go_of_what_it_locked(
+    ledger_url: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "IDLE_SESSION_LIMIT", 1)
+    gone = Database(ledger_url)
+    locked = sa.select(tables.ledger_identity).with_for_update()
+    with gone.engine.connect() as silent:
+        silent.execute(locked)  # and then nothing, as of a host that lost its power
+        ledger.database.write(lambda connection: connection.execute(locked).all())
+        with pytest.raises(sa.exc.OperationalError):
+            silent.execute(locked)
+    gone.dispose()
+
+
+@ONLY_MYSQL
+def test_nobody_waits_long_for_a_server_that_does_not_answer(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "ANSWER_TIMEOUT", 1)
+    database = Database(ledger_url)
+    with pytest.raises(LedgerUnavailable, match="timed out"), database.read() as connection:
+        connection.execute(sa.text("SELECT SLEEP(30)"))
+    with database.alone() as connection:  # a migration takes its time
+        assert connection.scalar(sa.text("SELECT SLEEP(2)")) == 0
+    database.dispose()
+
+
+@ONLY_MYSQL
+def test_a_server_that_became_a_replica_is_left(ledger: Ledger) -> None:
+    found: list[int] = []
+
+    def work(connection: Connection) -> None:
+        found.append(connection.scalar(sa.text("SELECT CONNECTION_ID()")))
+        if len(found) == 1:
+            connection.exec_driver_sql(
+                "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290, MESSAGE_TEXT = 'read-only'"
+            )
+
+    ledger.database.write(work)
+    assert len(set(found)) == 2
 
 
 @ONLY_MYSQL

@@ -16,15 +16,16 @@ from dagster_mysql import (
     MySQLScheduleStorage,
 )
 from dagster_mysql.utils import mysql_isolation_level
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
-from dist_task_pipelines.ledger.pooling import NOTHING_ON_RETURN, ping_idle
+from dist_task_pipelines.ledger.pooling import NOTHING_ON_RETURN, answering_within, ping_idle
 from dist_task_pipelines.orchestration.storage.events import EventsTogether
 from dist_task_pipelines.orchestration.storage.runs import KnownThings
 
 POOL_SIZE = 6
 MAX_OVERFLOW = 20  # connections
 POOL_RECYCLE = 1800  # seconds
+ANSWER_TIMEOUT = 600  # seconds for one statement; Dagster's own migrations may take long
 
 
 def _pooled(url: str, pool_recycle: int = POOL_RECYCLE, max_overflow: int = MAX_OVERFLOW) -> Engine:
@@ -34,6 +35,7 @@ def _pooled(url: str, pool_recycle: int = POOL_RECYCLE, max_overflow: int = MAX_
         pool_size=POOL_SIZE,
         max_overflow=max_overflow,
         pool_recycle=pool_recycle,
+        connect_args=answering_within(ANSWER_TIMEOUT, make_url(url)),
         **NOTHING_ON_RETURN,
     )
     ping_idle(engine)
