@@ -127,8 +127,10 @@ class BatchRun:
             LeaseLost: the batch is no longer this run's.
             LedgerUnavailable: the ledger cannot be read or written.
         """
+        task = self.flow.by_id[task_id]
         try:
-            return self._run_task(self.flow.by_id[task_id])
+            with self._keeper.covering(task.timeout):
+                return self._run_task(task)
         except Exception:
             self.end_reason = BatchEnd.ERROR
             raise

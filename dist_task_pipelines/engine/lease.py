@@ -1,4 +1,4 @@
-"""Keeping a batch's lease while its run works."""
+"""Keeping a batch's lease while its run works, as long as the calls under way need it."""
 
 import threading
 import time
@@ -20,10 +20,10 @@ log = structlog.get_logger(__name__)
 
 
 class LeaseKeeper:
-    """Stretches the lease in the background; says when calling must stop.
+    """Renews the lease in the background; says when calling must stop.
 
     Args:
-        seconds: how long the lease lasts beyond the longest call under way.
+        seconds: how long the lease lasts beyond the longest call that may be under way.
         stop: set from outside when calling must stop; set here when a person asked for the batch
             to stop, or when the lease is lost.
         give_up: called once when a person asked for that, and calls under way had their GRACE.
@@ -41,7 +41,7 @@ class LeaseKeeper:
         self._ledger = ledger
         self._batch = batch
         self._seconds = seconds
-        self._longest_call = 0.0
+        self._timeouts: list[float] = []  # of the tasks that are being called
         self._expires = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -65,27 +65,40 @@ class LeaseKeeper:
 
     @contextmanager
     def covering(self, timeout: float) -> Iterator[None]:
+        """While a task of this timeout, in seconds, is called: every renewal outlasts its calls."""
+        with self._lock:
+            self._timeouts.append(timeout)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._timeouts.remove(timeout)
+
+    @contextmanager
+    def stretching(self, timeout: float) -> Iterator[None]:
         """Around a write that stretches the lease for calls of `timeout` seconds."""
         until = time.monotonic() + self._seconds + timeout
-        with self._lock:
-            self._longest_call = max(self._longest_call, timeout)
         with self._noticing_loss():
             yield
         with self._lock:
             self._expires = max(self._expires, until)
 
     def renew(self) -> None:
-        """Stretch the lease.
+        """Let the lease last for the calls under way, counted from now.
 
         Raises:
             LeaseLost: the batch is no longer ours.
             LedgerUnavailable: the ledger cannot be written.
         """
-        with self.covering(self._longest_call):
-            lease = self._seconds + self._longest_call
-            if self._ledger.batches.keep(self._batch.id, lease=lease):
-                self._persons = True
-                self.stop.set()
+        with self._lock:  # a task that begins meanwhile stretches the lease after this, not before
+            lease = self._seconds + max(self._timeouts, default=0)
+            until = time.monotonic() + lease
+            with self._noticing_loss():
+                is_stopped = self._ledger.batches.renew(self._batch.id, lease=lease)
+            self._expires = until
+        if is_stopped:
+            self._persons = True
+            self.stop.set()
 
     def outlasts(self, timeout: float) -> bool:
         """Whether a call of `timeout` seconds that begins now ends within the lease."""

@@ -137,7 +137,7 @@ class AttemptWriter:
             Start(attempt.member.seq, attempt.key, attempt.request, attempt.input)
             for attempt in attempts
         ]
-        with self._keeper.covering(task.timeout):
+        with self._keeper.stretching(task.timeout):
             return self.patiently(
                 lambda: self._ledger.attempts.start(
                     self._batch, self._flow, task, starts, lease=self._lease

@@ -26,7 +26,7 @@ from dist_task_pipelines.ledger.owning import (
     insert_batch,
     lock_batch,
     lock_transactions,
-    stretch_lease,
+    set_lease,
 )
 from dist_task_pipelines.ledger.records import Batch, BatchEnd, LeftAlone, Member
 from dist_task_pipelines.ledger.recovery import fail_callable, recover_in_flight
@@ -158,8 +158,8 @@ class BatchStore:
         return connection.scalar(query) is not None
 
     @writes
-    def keep(self, connection: Connection, batch_id: int, *, lease: float) -> bool:
-        """Stretch the lease to `lease` seconds from now, unless it lasts longer already.
+    def renew(self, connection: Connection, batch_id: int, *, lease: float) -> bool:
+        """Let the lease last `lease` seconds from now, even if it lasted longer.
 
         Returns:
             whether a person asked for the batch to stop.
@@ -170,7 +170,7 @@ class BatchStore:
         row = lock_batch(connection, batch_id)
         if row.ended_at:
             raise LeaseLost(f"batch {batch_id} has ended ({row.end_reason})")
-        stretch_lease(connection, row, self.database.clock.now() + timedelta(seconds=lease))
+        set_lease(connection, batch_id, self.database.clock.now() + timedelta(seconds=lease))
         return bool(row.stop_requested)
 
     @writes

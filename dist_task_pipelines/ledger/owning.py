@@ -29,7 +29,7 @@ _LOCKED_BATCH = (
     .where(_batch.id == sa.bindparam("batch"))
     .with_for_update()
 )
-_STRETCH = (
+_SET_LEASE = (
     sa.update(tables.batch)
     .where(_batch.id == sa.bindparam("batch"))
     .values(lease_expires_at=sa.bindparam("until"))
@@ -87,7 +87,12 @@ def insert_batch(
 def stretch_lease(connection: Connection, batch: AnyRow, until: datetime) -> None:
     """Let the lease of a locked batch last until then, unless it lasts longer already."""
     if batch.lease_expires_at < until:
-        connection.execute(_STRETCH, {"batch": batch.id, "until": until})
+        set_lease(connection, batch.id, until)
+
+
+def set_lease(connection: Connection, batch_id: int, until: datetime) -> None:
+    """Let the lease of a locked batch last until then."""
+    connection.execute(_SET_LEASE, {"batch": batch_id, "until": until})
 
 
 def lock_transactions(connection: Connection, *conditions: Any) -> Sequence[AnyRow]:

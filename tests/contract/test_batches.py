@@ -135,11 +135,11 @@ def test_what_no_run_came_for_is_pending_again_in_its_old_place(
     assert [batch.transaction_id for batch in again] == ["old", "new"]
 
 
-@pytest.mark.parametrize("method", ["acquire", "keep", "end", "members"])
+@pytest.mark.parametrize("method", ["acquire", "renew", "end", "members"])
 def test_an_unknown_batch_is_not_found(ledger: Ledger, method: str) -> None:
     fields: dict[str, dict[str, Any]] = {
         "acquire": {"run_id": "r", "worker": "w", "lease": 1},
-        "keep": {"lease": 1},
+        "renew": {"lease": 1},
     }
     reason = [BatchEnd.DONE] if method == "end" else []
     with pytest.raises(NotFound, match="no batch 12345"):
@@ -147,32 +147,41 @@ def test_an_unknown_batch_is_not_found(ledger: Ledger, method: str) -> None:
     assert ledger.batches.run_of(12345) is None
 
 
-def test_a_lease_that_is_kept_lasts(ledger: Ledger, clock: SteppableClock) -> None:
+def test_a_lease_that_is_renewed_lasts(ledger: Ledger, clock: SteppableClock) -> None:
     batch = take(ledger, a_flow(ledger), "a")
     for _ in range(3):
         clock.step(LEASE)
         assert ledger.batches.expire() == [], "it lasts to the end of its last moment"
-        assert ledger.batches.keep(batch.id, lease=LEASE) is False
+        assert ledger.batches.renew(batch.id, lease=LEASE) is False
     clock.step(LEASE + 0.000001)
     assert ledger.batches.expire() == [batch.id]
     with pytest.raises(LeaseLost, match=r"has ended \(lost\)"):
-        ledger.batches.keep(batch.id, lease=LEASE)
+        ledger.batches.renew(batch.id, lease=LEASE)
 
 
-def test_keeping_never_shortens_a_lease(ledger: Ledger, clock: SteppableClock) -> None:
+def test_a_renewal_may_shorten_a_lease(ledger: Ledger, clock: SteppableClock) -> None:
     batch = take(ledger, a_flow(ledger), "a")
-    ledger.batches.keep(batch.id, lease=600)
-    ledger.batches.keep(batch.id, lease=1)
-    clock.step(600)
+    ledger.batches.renew(batch.id, lease=600)
+    ledger.batches.renew(batch.id, lease=1)
+    clock.step(1.000001)
+    assert ledger.batches.expire() == [batch.id]
+
+
+def test_a_start_never_shortens_a_lease(ledger: Ledger, clock: SteppableClock) -> None:
+    flow = a_flow(ledger)
+    batch = take(ledger, flow, "a")
+    ledger.batches.renew(batch.id, lease=6000)
+    start(ledger, batch, "deduct")
+    clock.step(6000)
     assert ledger.batches.expire() == []
 
 
-def test_whoever_keeps_a_batch_learns_that_it_is_to_stop(ledger: Ledger) -> None:
+def test_whoever_renews_a_lease_learns_that_it_is_to_stop(ledger: Ledger) -> None:
     flow = a_flow(ledger)
     batch, other = take(ledger, flow, "a"), take(ledger, flow, "b", run_id="run-2")
     ledger.batches.request_stop("run-1", actor="ann")
-    assert ledger.batches.keep(batch.id, lease=LEASE) is True
-    assert ledger.batches.keep(other.id, lease=LEASE) is False
+    assert ledger.batches.renew(batch.id, lease=LEASE) is True
+    assert ledger.batches.renew(other.id, lease=LEASE) is False
 
 
 def test_a_stop_leaves_one_audit_row(ledger: Ledger, clock: SteppableClock) -> None:

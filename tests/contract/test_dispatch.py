@@ -196,7 +196,7 @@ def test_a_batch_that_waits_for_its_worker_too_long_is_seen(
 
 def test_a_batch_whose_lease_ran_out_is_seen(ledger: Ledger, clock: SteppableClock) -> None:
     batch = take(ledger, a_flow(ledger), "order-1")
-    ledger.batches.keep(batch.id, lease=30)
+    ledger.batches.renew(batch.id, lease=30)
     clock.step(30)
     assert not unattended(ledger)
     clock.step(1)

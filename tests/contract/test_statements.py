@@ -42,7 +42,7 @@ def big_batch(ledger: Ledger) -> Batch:
     """A run's batch of MANY transactions."""
     flow = a_flow(ledger, a_task("deduct", strategy=RetryStrategy.AUTO))
     batch = take(ledger, flow, *(f"order-{n}" for n in range(MANY)))
-    ledger.batches.keep(batch.id, lease=1000)
+    ledger.batches.renew(batch.id, lease=1000)
     return batch
 
 

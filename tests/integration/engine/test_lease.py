@@ -1,14 +1,17 @@
 """One owner: a run that lost its lease calls nobody and writes nothing; whoever follows may."""
 
 import threading
+from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from dist_task_pipelines.domain.errors import LeaseLost, LedgerUnavailable
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.status import Health, TaskStatus
 from dist_task_pipelines.engine import lease as lease_module
 from dist_task_pipelines.engine.lease import LeaseKeeper
+from dist_task_pipelines.ledger import tables
 from dist_task_pipelines.ledger.records import BatchEnd, Start
 from tests.contract.steps import SteppableClock
 from tests.integration.engine.bench import LEASE, RUNNING, Bench, act, ended, orders
@@ -131,13 +134,32 @@ def test_a_lease_is_stretched_while_calls_are_under_way(
         running = bench.in_background(run, "deduct")
         bench.executor.wait_for("o1:deduct")
         for _ in range(3):
-            keep = Watch(bench.ledger.batches, "keep", monkeypatch)
+            keep = Watch(bench.ledger.batches, "renew", monkeypatch)
             keep.wait_for(lambda results: len(results) > 1)
             clock.step(400)
             assert bench.ledger.batches.expire() == []
         bench.executor.release("o1:deduct")
         assert ended(running).passed == 1
     assert bench.actions("o1") == ["start", "success"]
+
+
+def test_a_lease_outlasts_the_calls_under_way_not_those_before(
+    bench: Bench, clock: SteppableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a dead worker's batch waits for what the worker was at."""
+    flow = bench.flow(act("deduct", timeout=500), act("notify", "deduct", timeout=5))
+    bench.executor.hold("o1:notify")
+    with bench.running(bench.take(flow, "o1", lease=0.3), lease=0.3) as run:
+        run.run_task("deduct")
+        running = bench.in_background(run, "notify")
+        bench.executor.wait_for("o1:notify")
+        renew = Watch(bench.ledger.batches, "renew", monkeypatch)
+        renew.wait_for(lambda results: len(results) > 1)
+        with bench.ledger.database.read() as connection:
+            [until] = connection.scalars(sa.select(tables.batch.c.lease_expires_at))
+        bench.executor.release("o1:notify")
+        assert ended(running).passed == 1
+    assert until == clock.now() + timedelta(seconds=5.3)
 
 
 def test_the_lease_is_kept_while_a_stopped_run_waits_for_its_calls(
@@ -151,7 +173,7 @@ def test_the_lease_is_kept_while_a_stopped_run_waits_for_its_calls(
         bench.executor.wait_for("o1:deduct")
         stop.set()
         clock.step(400)
-        keep = Watch(bench.ledger.batches, "keep", monkeypatch)
+        keep = Watch(bench.ledger.batches, "renew", monkeypatch)
         keep.wait_for(lambda results: len(results) > 1)
         clock.step(400)
         assert bench.ledger.batches.expire() == []
@@ -197,17 +219,21 @@ def test_a_call_begins_only_if_the_lease_outlasts_it(
     assert not keeper.is_held
 
 
-def test_a_renewal_covers_the_longest_call(keeper: LeaseKeeper, monotonic: Monotonic) -> None:
-    with keeper.covering(300):
-        pass
-    with keeper.covering(5):
-        pass
-    assert keeper.outlasts(300)
-    monotonic.seconds += 100
+def test_a_renewal_covers_the_longest_call_that_may_be_under_way(
+    keeper: LeaseKeeper, monotonic: Monotonic
+) -> None:
+    with keeper.covering(5), keeper.covering(300):
+        with keeper.stretching(300):
+            pass
+        assert keeper.outlasts(300)
+        monotonic.seconds += 100
+        keeper.renew()
+        monotonic.seconds += 59
+        assert keeper.outlasts(300)
+        assert not keeper.outlasts(302)
     keeper.renew()
-    monotonic.seconds += 59
-    assert keeper.outlasts(300)
-    assert not keeper.outlasts(302)
+    assert keeper.outlasts(60)
+    assert not keeper.outlasts(61)
 
 
 def test_a_write_that_fails_covers_nothing(

@@ -133,13 +133,13 @@ def test_a_call_is_not_given_up_when_its_worker_shuts_down(
 ) -> None:
     monkeypatch.setattr(lease_module, "GRACE", 0)
     renewals = SimpleQueue[None]()
-    keep = bench.ledger.batches.keep
+    keep = bench.ledger.batches.renew
 
     def kept(batch_id: int, *, lease: float) -> bool:
         renewals.put(None)
         return keep(batch_id, lease=lease)
 
-    monkeypatch.setattr(bench.ledger.batches, "keep", kept)
+    monkeypatch.setattr(bench.ledger.batches, "renew", kept)
     bench.executor.hold("o1:deduct")
     stop = threading.Event()
     with bench.running(bench.take(bench.flow(), "o1"), lease=0.3, stop=stop) as run:
