@@ -28,7 +28,7 @@ from dist_task_pipelines.domain.errors import (
 )
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import TaskError
-from dist_task_pipelines.engine.submit import Result, SubmitRequest, submit, submit_many
+from dist_task_pipelines.engine.submit import Result, SubmitRequest, examine, submit_many
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import (
     ExceptionRecord,
@@ -207,11 +207,8 @@ def resubmit(
     request = _request(_kept_body(record))
     if isinstance(request, DistTaskError):
         raise request
-    accepted = submit(ledger, request, max_params_bytes=max_params_bytes)
-    ledger.operators.close_submitted(
-        exception_id, transaction_id=accepted.id, actor=actor, reason=reason
-    )
-    return accepted
+    found = examine(ledger, request, max_params_bytes=max_params_bytes)
+    return ledger.operators.resubmit(exception_id, found, actor=actor, reason=reason)
 
 
 def _received(done: set[Future[list[M]]]) -> list[M]:

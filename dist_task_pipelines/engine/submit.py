@@ -103,6 +103,21 @@ def submit_many(
     return [results[place] for place in sent]
 
 
+def examine(
+    ledger: Ledger, request: SubmitRequest, *, max_params_bytes: int
+) -> TransactionRecord | Submission:
+    """The transaction that the same request made before, or else what is to be added.
+
+    Raises:
+        DistTaskError: it cannot be accepted; see `submit`.
+    """
+    digest = _digest(request)
+    known = ledger.transactions.find([request.transaction_id])
+    for record in known.values():
+        return _same((digest, record))
+    return _Acceptance(ledger, max_params_bytes, delay=0).submission((request, digest))
+
+
 class _Acceptance:
     """Checks requests that are new and accepts them; looks each flow up once."""
 
@@ -176,9 +191,5 @@ def _digest(request: SubmitRequest) -> str:
 
 def _same(request: tuple[str, TransactionRecord]) -> TransactionRecord:
     digest, record = request
-    if record.request_hash != digest:
-        raise Conflict(
-            f"transaction {record.id!r} exists with another flow or other params; an id stands "
-            "for one request"
-        )
+    record.check_same(digest)
     return record

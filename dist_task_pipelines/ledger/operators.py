@@ -24,8 +24,10 @@ from dist_task_pipelines.ledger.exceptions import close
 from dist_task_pipelines.ledger.flows import FlowStore
 from dist_task_pipelines.ledger.granting import grant_failed_tasks
 from dist_task_pipelines.ledger.owning import lock_transactions
+from dist_task_pipelines.ledger.records import Submission, TransactionRecord
 from dist_task_pipelines.ledger.settling import log_row, release
 from dist_task_pipelines.ledger.task_rows import give_grant, grant_columns, task_states
+from dist_task_pipelines.ledger.transactions import add_within
 from dist_task_pipelines.ledger.types import AnyRow, is_key, is_storable
 
 _transaction = tables.transaction.c
@@ -164,24 +166,32 @@ class OperatorStore:
         )
 
     @writes
-    def close_submitted(
+    def resubmit(
         self,
         connection: Connection,
         exception_id: int,
+        found: TransactionRecord | Submission,
         *,
-        transaction_id: str,
         actor: str,
         reason: str = "",
-    ) -> None:
-        """Close the exception of a message that was submitted again, and accepted.
+    ) -> TransactionRecord:
+        """Close the exception of a message, and add the transaction that it asks for, if it is new.
+
+        Either both are done or none: what a person handled meanwhile is not submitted.
 
         Raises:
             NotFound: nothing has that id.
             NotAllowed: it is handled already.
+            Conflict: the transaction's id stands for another request.
         """
         self._lock_exception(connection, exception_id)
-        remark = f"submitted as {transaction_id}"
         now = self.database.clock.now()
+        if isinstance(found, Submission):
+            [accepted] = add_within(connection, [found], now)
+            accepted.check_same(found.request_hash)
+        else:
+            accepted = found
+        remark = f"submitted as {accepted.id}"
         close(connection, _exception.id == exception_id, by=actor, now=now, remark=remark)
         self._audit(
             connection,
@@ -190,8 +200,9 @@ class OperatorStore:
             f"exception:{exception_id}",
             reason=reason,
             before={"handled": False},
-            after={"handled": True, "submitted": transaction_id},
+            after={"handled": True, "submitted": accepted.id},
         )
+        return accepted
 
     @writes
     def cancel(

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypedDict
 
+from dist_task_pipelines.domain.errors import Conflict
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome, TaskError
 from dist_task_pipelines.domain.retry import Verdict
@@ -89,6 +90,18 @@ class TransactionRecord(TransactionSummary):
 
     params: JsonObject
     request_hash: str
+
+    def check_same(self, request_hash: str) -> None:
+        """Refuse a request that this transaction does not stand for.
+
+        Raises:
+            Conflict: it stands for another one.
+        """
+        if self.request_hash != request_hash:
+            raise Conflict(
+                f"transaction {self.id!r} exists with another flow or other params; an id stands "
+                "for one request"
+            )
 
 
 class TransactionFilter(TypedDict, total=False):

@@ -71,25 +71,7 @@ class TransactionStore:
         Returns:
             the transactions as they stand, in the order given.
         """
-        ids = [submission.id for submission in submissions]
-        present = _by_ids(connection, ids)
-        missing = [submission for submission in submissions if submission.id not in present]
-        now = self.database.clock.now()
-        try:
-            insert_rows(connection, tables.transaction, [_new_row(each, now) for each in missing])
-        except IntegrityError as error:
-            raise Raced from error
-        added = _added(connection, missing, now)
-        insert_rows(
-            connection,
-            tables.log,
-            [
-                log_row(record.seq, LogAction.SUBMIT, f"accepted for {record.flow_id}", now)
-                for record in added.values()
-            ],
-        )
-        found = {identifier: _record(row) for identifier, row in present.items()} | added
-        return [found[identifier] for identifier in ids]
+        return add_within(connection, submissions, self.database.clock.now())
 
     @reads
     def find(self, connection: Connection, ids: Sequence[str]) -> dict[str, TransactionRecord]:
@@ -193,6 +175,30 @@ def _variants(connection: Connection, filters: TransactionFilter) -> list[list[C
         [*conditions, _transaction.status == one_status, _transaction.health == one_health]
         for one_status, one_health in states
     ]
+
+
+def add_within(
+    connection: Connection, submissions: Sequence[Submission], now: datetime
+) -> list[TransactionRecord]:
+    """Add those that are not there; gives all as they stand, in the order given."""
+    ids = [submission.id for submission in submissions]
+    present = _by_ids(connection, ids)
+    missing = [submission for submission in submissions if submission.id not in present]
+    try:
+        insert_rows(connection, tables.transaction, [_new_row(each, now) for each in missing])
+    except IntegrityError as error:
+        raise Raced from error
+    added = _added(connection, missing, now)
+    insert_rows(
+        connection,
+        tables.log,
+        [
+            log_row(record.seq, LogAction.SUBMIT, f"accepted for {record.flow_id}", now)
+            for record in added.values()
+        ],
+    )
+    found = {identifier: _record(row) for identifier, row in present.items()} | added
+    return [found[identifier] for identifier in ids]
 
 
 def _new_row(submission: Submission, now: datetime) -> dict[str, Any]:

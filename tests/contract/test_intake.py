@@ -4,12 +4,13 @@ import base64
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from dist_task_pipelines.domain.errors import (
+    Conflict,
     InvalidMessage,
     LedgerUnavailable,
     NotAllowed,
@@ -20,7 +21,7 @@ from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.engine.intake import ENVELOPE_BYTES, Intake, retry_exception
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import ExceptionRecord
-from tests.contract.steps import a_failed_transaction, a_flow, a_task, audited, status_of
+from tests.contract.steps import a_failed_transaction, a_flow, a_task, audited, status_of, submit
 
 LIMIT = 1024  # bytes of params
 
@@ -204,6 +205,51 @@ def test_retrying_the_exception_of_a_message_submits_it_again(ledger: Ledger) ->
     assert (settled.handled_by, settled.handled_remark) == ("ann", "submitted as a")
     [row] = audited(ledger)
     assert (row.action, row.reason, row.after["submitted"]) == ("retry", "mended", "a")
+
+
+def test_what_a_person_handles_meanwhile_is_not_submitted(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(ledger, a_note("a"))
+    record = messages_of(ledger)["m-a"]
+    a_flow(ledger, a_task("deduct"))
+    find = ledger.flows.find
+
+    def find_late(reference: str) -> Any:
+        ledger.operators.handle(record.id, actor="bob", remark="done by hand")
+        return find(reference)
+
+    monkeypatch.setattr(ledger.flows, "find", find_late)
+    with pytest.raises(NotAllowed, match="handled by bob already"):
+        retry(ledger, record.id)
+    assert ledger.transactions.page() == []
+
+
+def test_an_id_that_another_request_takes_meanwhile_leaves_the_exception_open(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(ledger, a_note("a"))
+    record = messages_of(ledger)["m-a"]
+    flow = a_flow(ledger, a_task("deduct"))
+    find = ledger.flows.find
+
+    def find_late(reference: str) -> Any:
+        submit(ledger, flow, "a", request_hash="of another request")
+        return find(reference)
+
+    monkeypatch.setattr(ledger.flows, "find", find_late)
+    with pytest.raises(Conflict, match="exists with another flow or other params"):
+        retry(ledger, record.id)
+    assert not ledger.exceptions.get(record.id).handled
+
+
+def test_a_message_that_was_accepted_another_way_closes_its_exception(ledger: Ledger) -> None:
+    take(ledger, a_note("a"))
+    record = messages_of(ledger)["m-a"]
+    a_flow(ledger, a_task("deduct"))
+    take(ledger, replace(a_note("a"), id="again"))
+    assert retry(ledger, record.id) == ledger.transactions.get("a").created_at
+    assert ledger.exceptions.get(record.id).handled_remark == "submitted as a"
 
 
 def test_what_is_no_request_is_refused_again(ledger: Ledger) -> None:
