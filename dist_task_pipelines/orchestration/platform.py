@@ -35,6 +35,7 @@ from dist_task_pipelines.orchestration.dispatch_sensors import THREADS_VARIABLE
 from dist_task_pipelines.orchestration.launching import LOCATION
 from dist_task_pipelines.orchestration.processes import ForkedProcess, ManagedProcess
 from dist_task_pipelines.orchestration.readiness import is_ready
+from dist_task_pipelines.orchestration.restarts import Restarts
 from dist_task_pipelines.orchestration.signals import at_stop_signals
 from dist_task_pipelines.orchestration.worker import run_worker
 from dist_task_pipelines.settings import Settings
@@ -47,8 +48,6 @@ SERVING = (CODE_SERVER, SERVER)  # what answers requests and draws the UI
 START_TIMEOUT = 120  # seconds until everything serves
 STOP_TIMEOUT = 20  # seconds for everything to end by itself
 WATCH_INTERVAL = 0.5  # seconds between two looks at the processes
-RESTARTS = 3  # of one process that keeps ending, then the platform gives up
-STEADY_AFTER = 60  # seconds after which a process does not keep ending
 NICENESS = 10  # of the workers: where the processor is short, accepting comes before working
 
 
@@ -207,16 +206,7 @@ def _wait_until_ready(url: str, processes: list[ManagedProcess], stop: threading
 
 
 def _watch(processes: list[ManagedProcess], stop: threading.Event) -> None:
-    """Start again whatever ends by itself, a few times."""
+    restarts = [Restarts(process) for process in processes]
     while not stop.wait(WATCH_INTERVAL):
-        for process in processes:
-            if not process.has_ended:
-                continue
-            if process.ran_for > STEADY_AFTER:
-                process.starts = 0
-            if process.starts > RESTARTS:
-                raise DistTaskError(
-                    f"the {process.name} ended {process.starts} times:\n{process.log_tail()}"
-                )
-            log.warning("a process ended and is started again", process=process.name)
-            process.start()
+        for each in restarts:
+            each.look(time.monotonic())

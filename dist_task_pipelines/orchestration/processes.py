@@ -38,7 +38,6 @@ class ManagedProcess(ABC):
 
     def __init__(self, name: str, environment: Mapping[str, str], logs: Path) -> None:
         self.name = name
-        self.starts = 0
         self._started = 0.0
         self._pid = 0  # until it is started
         self.log_file = logs / f"{name.replace(' ', '_')}.log"
@@ -49,7 +48,6 @@ class ManagedProcess(ABC):
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         self.log_file.touch()
         self._pid = self._begin()
-        self.starts += 1
         self._started = time.monotonic()
 
     @property
