@@ -1,6 +1,6 @@
-# `make demo` and `make test` need Python 3.11, 3.12 or 3.13 and a package registry, no more:
-# each makes .venv when it is not there (with uv if that is installed) and installs what it
-# needs from the locked, hashed requirements. .venv/.runtime and .venv/.dev remember that.
+# `make demo` and `make test` need Python 3.11, 3.12 or 3.13, bash and a package registry: each
+# makes .venv if there is none (with uv if that is installed) and installs what it needs from the
+# locked, hashed requirements. .venv/.runtime and .venv/.dev record what is installed.
 
 SHELL := /bin/bash
 VENV := .venv
