@@ -15,6 +15,7 @@ from dist_task_pipelines.executors import Registry
 from dist_task_pipelines.executors.grpc_status import VERDICTS
 from dist_task_pipelines.executors.http_reply import Reply, outcome_of
 from dist_task_pipelines.flows import resolve_definition
+from dist_task_pipelines.ledger import schema, tables
 from dist_task_pipelines.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +124,11 @@ def test_every_grpc_status_is_documented_as_it_is_classified() -> None:
 
 def test_every_key_of_the_configuration_is_documented() -> None:
     assert first_cells("configuration.md") == set(keys(Settings))
+
+
+def test_every_table_of_the_ledger_is_documented() -> None:
+    documented = [name for cell, _ in table("architecture.md", "Tables", "table") for name in cell]
+    assert sorted(documented) == sorted([*tables.metadata.tables, schema.VERSION_TABLE])
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
