@@ -95,9 +95,10 @@ def describe(database: str, participant: str) -> dict[str, str]:
     model = _first_after("model name", Path("/proc/cpuinfo").read_text().splitlines())
     memory = _first_after("MemTotal", Path("/proc/meminfo").read_text().splitlines())
     packages = [f"{name} {version(name)}" for name in SHOWN_PACKAGES]
+    kernel = platform.release().split("-")[0]  # without the suffix of the host's build
     return {
         "machine": f"{os.cpu_count()} cores ({model}), {int(memory.split()[0]) // 2**20} GB",
-        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "system": f"{platform.system()} {kernel}, Python {platform.python_version()}",
         "packages": ", ".join(packages),
         "database": database,
         "participant": participant,

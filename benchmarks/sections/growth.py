@@ -78,15 +78,16 @@ def backlog(bench: Bench) -> list[Figure]:
 
 
 def _memory_figure(memory: list[dict[str, Usage]]) -> Figure:
-    """The workers' memory: at a quarter of the way, and the most after it."""
+    """The platform's memory: at a quarter of the way, and the most after it."""
     totals = [sum(used.memory for used in each.values()) / 2**20 for each in memory]
     quarter, most = totals[len(totals) // 4], max(totals[len(totals) // 4 :])
     return Figure(
         "backlog",
-        "memory of the platform",
+        "memory, resident, summed over the platform's processes",
         f"{quarter:.0f} MB after a quarter, at most {most:.0f} MB after that",
         f"≤ {FLAT} times",
         most <= FLAT * quarter,
+        "a page that several processes share counted each time",
         values={"quarter": quarter, "most": most},
     )
 
