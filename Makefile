@@ -50,21 +50,21 @@ BENCH = $(if $(filter-out 0,$(QUICK)),--quick) $(if $(ONLY),--only $(ONLY)) $(if
 bench: $(VENV)/.dev ## Measure; QUICK=1 in two minutes, ONLY=latency one part, DOC=1 into the docs
 	@$(PYTHON) -m benchmarks $(BENCH)
 
-docs: $(VENV)/.dev ## Make docs/api.md of the API's OpenAPI document
+docs: $(VENV)/.dev ## Generate docs/api.md from the API's OpenAPI document
 	@$(PYTHON) -m dist_task_pipelines.api > docs/api.md
 
-format: $(VENV)/.dev ## Mend what can be mended by itself
+format: $(VENV)/.dev ## Fix what can be fixed automatically
 	@$(VENV)/bin/ruff check --fix
 	@$(VENV)/bin/ruff format
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml
 
-lock: ## Pin requirements/*.txt anew (needs uv; UPGRADE=1 takes the newest versions)
+lock: ## Update the pins in requirements/*.txt (needs uv; UPGRADE=1 takes the newest versions)
 	@$(LOCK) $(if $(UPGRADE),--upgrade) --group build -o requirements/runtime.txt
 	@$(LOCK) $(if $(UPGRADE),--upgrade) --extra redis --extra postgresql --group dev -o requirements/dev.txt
 
-clean: ## Remove all that the commands above made
+clean: ## Remove everything that the commands above made
 	rm -rf $(VENV) .cache .demo .coverage* .*_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
