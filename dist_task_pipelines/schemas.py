@@ -465,7 +465,7 @@ class PartHealth(Answer):
 class WorkersHealth(PartHealth):
     """How the workers do: which are there, and the batches they hold."""
 
-    alive: int = Field(0, description="workers that gave a sign of life a few seconds ago")
+    alive: int = Field(0, description="workers that sent a heartbeat recently")
     runs_in_flight: int = 0
     expired_leases: int = 0
 

@@ -324,10 +324,13 @@ class CheckSettings(Section):
         300, ge=1, le=604_800, description="seconds that a transaction may wait for a run"
     )
     success_rate: float = Field(
-        0.95, ge=0, le=1, description="least share of a flow's that succeed, in the last hour"
+        0.95,
+        ge=0,
+        le=1,
+        description="minimum success rate of a flow's transactions settled in the last hour",
     )
     success_rate_of: int = Field(
-        20, ge=1, le=1_000_000, description="settled in that hour; fewer are not judged"
+        20, ge=1, le=1_000_000, description="not evaluated below this many settled"
     )
     exception_seconds: float = Field(
         86_400, ge=1, le=31_536_000, description="seconds that an exception may stay open"

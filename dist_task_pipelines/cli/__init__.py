@@ -1,6 +1,6 @@
 """The command line: `dist-task`.
 
-Commands about flows and transactions go over REST, by the client; those that start or mend the
+Commands about flows and transactions go over REST, by the client; those that start or migrate the
 platform work on this machine. Tables for people, `--json` for machines; exit codes: 0 done,
 1 failed, 2 wrong usage or input, 3 the server or the ledger cannot be reached.
 

@@ -1,4 +1,4 @@
-"""The files that commands read: definitions, and orders one a line."""
+"""The files that commands read: definitions, and requests one a line."""
 
 import sys
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Commands that start or mend the platform itself, on this machine."""
+"""Commands that start or migrate the platform itself, on this machine."""
 
 from collections.abc import Collection
 from pathlib import Path

@@ -17,7 +17,7 @@ PART_BYTES = 500_000  # of a body; a server whose limit is lower is met by halvi
 _WORDS = {
     "missing": "is required",
     "extra_forbidden": "is unknown",
-    "string_type": "must be a text",
+    "string_type": "must be a string",
     "dict_type": "must be an object",
 }
 

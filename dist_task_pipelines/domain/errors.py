@@ -19,7 +19,7 @@
     └── LedgerUnavailable         the ledger's database cannot be used
         └── LedgerOutOfStep       its schema is not the one this code needs
 
-A message says what is wrong, where, and how to mend it.
+A message says what is wrong, where, and how to fix it.
 """
 
 from collections.abc import Sequence

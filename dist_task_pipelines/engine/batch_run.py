@@ -66,7 +66,7 @@ class BatchRun:
     Tasks may be run from several threads at once.
 
     Args:
-        lease: seconds that the batch stays ours without a sign of life.
+        lease: seconds that the batch stays ours without a heartbeat.
         calls: participants called at once.
         stop: set by whoever wants no further call to begin.
     """

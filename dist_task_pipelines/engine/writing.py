@@ -48,7 +48,7 @@ class AttemptWriter:
     """Writes for the run that owns the batch, as long as it does.
 
     Args:
-        lease: seconds that the batch stays ours without a sign of life; also the longest that
+        lease: seconds that the batch stays ours without a heartbeat; also the longest that
             a write waits for a ledger that is away.
     """
 

@@ -261,7 +261,9 @@ class Executor(ABC, Generic[Config]):
 
 
 def _read(model: type[Config], config: JsonObject) -> Config:
-    """The config as the model has it. Equal ones, as those without placeholders are, are read once.
+    """The config as the model.
+
+    Results are cached, so a config without placeholders is validated once.
 
     Raises:
         ValidationError: it does not fit.

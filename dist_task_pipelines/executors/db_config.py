@@ -33,8 +33,8 @@ class DbConfig(ExecutorConfig):
     table: str = Field(min_length=1, description="The table, as the database spells it.")
     data: dict[str, Any] = Field(
         default={},
-        description="For insert, update and upsert: the values by column. Decimals may be texts, "
-        "times are ISO texts, bytes base64 texts, null is NULL.",
+        description="For insert, update and upsert: the values by column. Decimals may be strings, "
+        "times are ISO strings, bytes base64 strings, null is NULL.",
     )
     where: dict[str, Any] = Field(
         default={},
@@ -68,7 +68,7 @@ class DbConfig(ExecutorConfig):
     @classmethod
     def _check_where(cls, value: dict[str, Any]) -> dict[str, Any]:
         faults = [
-            f"{name!r} must be a text, a number, a boolean or a list of them"
+            f"{name!r} must be a string, a number, a boolean or a list of them"
             for name, item in value.items()
             if not _is_comparable(item)
         ]

@@ -184,5 +184,5 @@ def _refuse_without_transactions(table: Table) -> None:
         raise Refused(
             "NoTransactions",
             f"table {table.name!r} is a {engine} table, which has no transactions: a change "
-            f"could not be made exactly once. ALTER TABLE {table.name} ENGINE=InnoDB mends it",
+            f"could not be made exactly once. ALTER TABLE {table.name} ENGINE=InnoDB fixes it",
         )

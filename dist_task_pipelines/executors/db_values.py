@@ -293,16 +293,16 @@ _TO_DATABASE: Mapping[type, _Rule] = {
     bool: ("a boolean", _boolean),
     int: ("an integer", _integer),
     float: ("a number", _number),
-    Decimal: ("a decimal number or a text of one", _decimal),
+    Decimal: ("a decimal number or a string of one", _decimal),
     datetime: ("a time like 2026-01-31T12:00:00", _datetime),
     date: ("a date like 2026-01-31", _date),
     time: ("a time of day like 12:00:00", _time),
     bytes: ("bytes as a base64 text", _bytes),
     uuid.UUID: ("a UUID", _uuid),
-    str: ("a text", _text),
+    str: ("a string", _text),
 }
 _SQLITE_DECIMAL: _Rule = ("a decimal number of at most 15 digits", _short_decimal)
-_OTHER: _Rule = ("a text, a number or a boolean", _scalar)
+_OTHER: _Rule = ("a string, a number or a boolean", _scalar)
 _JSON: _Rule = ("any JSON value", _any)
 _ZONED: _Rule = ("a time like 2026-01-31T12:00:00+00:00", _zoned)
 _ZONED_TIME: _Rule = ("a time of day like 12:00:00+00:00", _zoned_time)
@@ -363,5 +363,5 @@ def _array_rule(kind: types.TypeEngine[Any]) -> _Rule:
 def _described(value: JsonValue) -> str:
     if isinstance(value, bool):
         return f"the boolean {str(value).lower()}"
-    kinds: Mapping[type, str] = {str: "a text", dict: "an object", list: "a list"}
+    kinds: Mapping[type, str] = {str: "a string", dict: "an object", list: "a list"}
     return kinds.get(type(value), f"the number {value}")

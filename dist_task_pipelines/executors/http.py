@@ -82,17 +82,17 @@ class HttpConfig(ExecutorConfig):
     )
     headers: dict[str, Any] = Field(
         default={},
-        description="Headers to send. Values are texts, numbers or booleans. Idempotency-Key "
+        description="Headers to send. Values are strings, numbers or booleans. Idempotency-Key "
         "is always sent by the platform and cannot be set here.",
     )
     query: dict[str, Any] = Field(
         default={},
-        description="Parameters to add to the URL's query: texts, numbers or booleans, or a "
+        description="Parameters to add to the URL's query: strings, numbers or booleans, or a "
         "list of them to repeat one.",
     )
     body: Any = Field(
         default=None,
-        description="What to send: a text is sent as it is (text/plain in UTF-8 unless a header "
+        description="What to send: a string is sent as it is (text/plain in UTF-8 unless a header "
         "says otherwise), any other value as JSON. Without `body`, `json` and `query` the "
         "input's `body` is sent in the same way, or else the whole input as JSON; GET and HEAD "
         "then send nothing.",
@@ -100,7 +100,7 @@ class HttpConfig(ExecutorConfig):
     json_body: Any = Field(
         default=None,
         alias="json",
-        description="A value to send as JSON, a text included. Not together with `body`.",
+        description="A value to send as JSON, even a string. Not together with `body`.",
     )
     auth: HttpAuth | None = Field(
         default=None,
@@ -150,7 +150,7 @@ class HttpConfig(ExecutorConfig):
     @classmethod
     def _check_query(cls, value: dict[str, Any]) -> dict[str, Any]:
         _refuse(
-            f"{name!r} must be a text, a number, a boolean or a list of them"
+            f"{name!r} must be a string, a number, a boolean or a list of them"
             for name, item in value.items()
             if not all(is_scalar(part) for part in _parts(item))
         )
@@ -275,7 +275,7 @@ def _unsendable(name: str, value: JsonValue) -> str | None:
     if name.lower() in _OF_THE_CONNECTION:
         return "belongs to the connection and is set with it"
     if not is_scalar(value):
-        return "must be a text, a number or a boolean"
+        return "must be a string, a number or a boolean"
     if _UNSAFE.search(written(value)):
         return "must not hold control characters or lone surrogates"
     return None

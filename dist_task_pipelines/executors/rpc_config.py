@@ -31,7 +31,7 @@ class RpcConfig(ExecutorConfig):
     )
     metadata: dict[str, Any] = Field(
         default={},
-        description="Sent along with the call: gRPC metadata, or HTTP headers. Values are texts, "
+        description="Sent along with the call: gRPC metadata, or HTTP headers. Values are strings, "
         "numbers or booleans. It is laid over the `metadata` of the service.",
     )
 
@@ -74,5 +74,5 @@ def _unsendable(name: str, value: JsonValue) -> str | None:
     if lower.endswith("-bin"):
         return "would be binary, which is not supported"
     if not is_scalar(value):
-        return "must be a text, a number or a boolean"
+        return "must be a string, a number or a boolean"
     return None if _VALUE.fullmatch(written(value)) else "must hold printable ASCII only"

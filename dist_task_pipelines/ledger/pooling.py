@@ -1,4 +1,4 @@
-"""Pools of connections to MySQL that say nothing to the server that need not be said."""
+"""MySQL connection pools without needless round trips."""
 
 import time
 from typing import Any

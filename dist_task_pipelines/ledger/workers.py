@@ -16,7 +16,7 @@ _worker = tables.worker.c
 _claim = tables.run_claim.c
 _batch = tables.batch.c
 
-BEAT_SECONDS = 3  # between two signs of life
+BEAT_SECONDS = 3  # between two heartbeats
 DEAD_AFTER_SECONDS = 15  # without one
 FORGOTTEN_AFTER = timedelta(hours=1)
 CLAIMS_KEPT = timedelta(days=7)  # of workers that ended without letting go of them
@@ -62,7 +62,7 @@ class WorkerStore:
 
     @reads
     def alive(self, connection: Connection) -> list[WorkerRecord]:
-        """The workers that gave a sign of life in the last DEAD_AFTER_SECONDS, by name."""
+        """The workers that sent a heartbeat in the last DEAD_AFTER_SECONDS, by name."""
         query = sa.select(tables.worker).where(_worker.last_seen_at >= self._dead_line())
         rows = connection.execute(query.order_by(_worker.name))
         return [WorkerRecord(**row._mapping) for row in rows]

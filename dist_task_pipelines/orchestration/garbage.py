@@ -1,4 +1,4 @@
-"""Python's garbage collector in a process that holds much for long and makes much for a moment.
+"""Garbage-collector settings for a process with a large permanent heap and short-lived objects.
 
 Looking again and again through all that Dagster brings took a quarter of a worker's CPU. Looking
 too seldom takes memory: Dagster makes a few classes for every run, and only the collector frees

@@ -489,7 +489,7 @@ def test_names_are_checked_against_the_table(call: Calls) -> None:
 def test_a_value_that_does_not_fit_its_column_is_refused(call: Calls, engine: Engine) -> None:
     outcome = call({**BASE, "operation": "insert", "data": {"held": "many"}})
     assert failed(outcome) == ("InvalidValue", False, Applied.NO)
-    assert "column 'held' takes an integer, not a text" in message(outcome)
+    assert "column 'held' takes an integer, not a string" in message(outcome)
     surrogate = call({**BASE, "operation": "insert", "data": {"sku": "\ud800"}}, key="2:x")
     assert failed(surrogate) == ("InvalidValue", False, Applied.NO)
     assert rows(engine) == []

@@ -104,7 +104,7 @@ def test_the_key_the_deadline_and_the_metadata_go_along(
         ({"blob-bin": "eA=="}, "not supported"),
         ({"a b": "x"}, "letters, digits"),
         ({"a": "é"}, "printable ASCII"),
-        ({"a": ["x"]}, "a text, a number or a boolean"),
+        ({"a": ["x"]}, "a string, a number or a boolean"),
         ({"a": "x", "A": "y"}, "stands there twice"),
     ],
 )
