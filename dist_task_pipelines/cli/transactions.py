@@ -135,9 +135,12 @@ def retry(
 ) -> None:
     """Call the failed tasks of a transaction once more, now; or the task of one exception."""
     if exception is not None and transaction_id is None:
+        is_message = session.client.exceptions.get(exception).instance_id is None
         due = session.client.exceptions.retry(exception, reason)
         done: dict[str, Any] = {"exception_id": exception, "retry_next_at": due}
-        session.say(done, f"exception {exception} will be called again now")
+        what = "message" if is_message else "task"
+        again = "was submitted again" if is_message else "will be called again now"
+        session.say(done, f"the {what} of exception {exception} {again}")
     elif transaction_id is not None and exception is None:
         tasks = session.client.get(transaction_id).retry(reason)
         done = {"instance_id": transaction_id, "tasks": tasks}

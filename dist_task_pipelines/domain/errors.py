@@ -24,6 +24,7 @@ A message says what is wrong, where, and how to fix it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +112,12 @@ class WrongMediaType(DistTaskError):
 class NotFound(DistTaskError):
     """Nothing has that id."""
 
+    HINTS: ClassVar = {"flow": "; `dist-task flow list` shows them"}  # by kind
+
     def __init__(self, kind: str, identifier: object) -> None:
         self.kind = kind
         self.identifier = identifier
-        super().__init__(f"no {kind} {identifier!r}")
+        super().__init__(f"no {kind} {identifier!r}{self.HINTS.get(kind, '')}")
 
 
 class NotAllowed(DistTaskError):

@@ -17,6 +17,8 @@ from dist_task_pipelines.flows import fill_secrets
 
 SecretLookup = Callable[[str], str | None]
 
+ADVICE = "; set the environment variable {name} for the workers, restart them, then retry"
+
 
 class Caller:
     """Calls participants.
@@ -32,7 +34,7 @@ class Caller:
     async def call(self, task: Task, request: JsonObject, *, idempotency_key: str) -> Outcome:
         """Call the task's participant with a frozen request; always returns."""
         try:
-            config, filled_in = fill_secrets(request["config"], self._secrets)
+            config, filled_in = fill_secrets(request["config"], self._secrets, advice=ADVICE)
             executor = self._executors.get(task.type)
         except InvalidInput as error:
             return refused(error)

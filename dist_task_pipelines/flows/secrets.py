@@ -18,16 +18,21 @@ REDACTED = "[redacted]"
 Lookup = Callable[[str], str | None]  # by name; None: there is no such secret
 
 
-def fill_secrets(config: JsonObject, lookup: Lookup) -> tuple[JsonObject, set[str]]:
+def fill_secrets(
+    config: JsonObject, lookup: Lookup, *, advice: str = ""
+) -> tuple[JsonObject, set[str]]:
     """The config in its final form, and the values of the secrets now in it.
 
     Takes what `inputs.task_config` made. Undoes its escapes; a secret's own text is not
     looked into.
 
+    Args:
+        advice: what to do about a secret that there is not; `{name}` stands for its name.
+
     Raises:
         InvalidConfiguration: every secret that there is not.
     """
-    filling = _Filling(lookup)
+    filling = _Filling(lookup, advice)
     filled = {key: filling.value(item, (key,)) for key, item in config.items()}
     if filling.faults:
         raise InvalidConfiguration(filling.faults)
@@ -49,8 +54,9 @@ def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
 class _Filling:
     """One pass over one config: what it used and what it missed."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, advice: str) -> None:
         self._lookup = lookup
+        self._advice = advice
         self.used: set[str] = set()
         self.faults: list[Fault] = []
 
@@ -83,9 +89,11 @@ class _Filling:
         if placeholder.source is not Source.SECRET:
             self.faults.append(Fault(path, f"{placeholder.written} was not filled in"))
             return ""
-        secret = self._lookup(placeholder.path[0])
+        name = placeholder.path[0]
+        secret = self._lookup(name)
         if secret is None:
-            self.faults.append(Fault(path, f"there is no secret {placeholder.path[0]!r}"))
+            advice = self._advice.format(name=name)
+            self.faults.append(Fault(path, f"there is no secret {name!r}{advice}"))
             return ""
         self.used.add(secret)
         return secret

@@ -71,8 +71,9 @@ def why_not(flow: Flow, states: Mapping[str, TaskState]) -> str:
     failed = [name for name, state in states.items() if state.status.ended_badly]
     handled = [name for name in failed if states[name].handled]
     if handled:
-        return f"its exceptions were handled ({', '.join(handled)})"
-    return f"its failed tasks are not to be retried ({', '.join(failed)}: no_retry)"
+        return f"its exceptions were handled ({', '.join(handled)}); submit it under another id"
+    tasks = f"{', '.join(failed)}: no_retry"
+    return f"its failed tasks are not to be retried ({tasks}); handle the exceptions instead"
 
 
 def _retryable(flow: Flow, states: Mapping[str, TaskState]) -> list[str]:

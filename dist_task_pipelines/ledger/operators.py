@@ -113,7 +113,7 @@ class OperatorStore:
                 f"exception {exception_id} has the strategy no_retry; it can only be handled"
             )
         if row.status == TransactionStatus.CANCELLED:
-            raise NotAllowed(f"transaction {row.id!r} is cancelled")
+            raise NotAllowed(f"transaction {row.id!r} is cancelled; submit it under another id")
         now = self.database.clock.now()
         give_grant(connection, [row.seq], record.task_id, Grant(GrantedBy.PERSON, now))
         self._log(

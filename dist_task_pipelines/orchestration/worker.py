@@ -113,7 +113,7 @@ def signs_of_life(ledger: Ledger, name: str, execution: RunExecution) -> Iterato
                 if not ledger.workers.beat(name, runs=execution.under_way):
                     join()
             except Exception as error:  # whatever its driver raises: the next may be heard
-                log.warning("the ledger does not hear that the worker is there", error=str(error))
+                log.warning("heartbeat failed", error=str(error))
 
     join()
     thread = threading.Thread(target=beat, name="signs-of-life", daemon=True)

@@ -140,7 +140,7 @@ class Memory:
         row = self.transaction(identifier)
         if row.status is not TransactionStatus.FAILED:
             raise NotAllowed(
-                f"transaction {identifier!r} is {row.status}; only a failed one can be"
+                f"transaction {identifier!r} is {row.status}; only a failed one can be retried"
             )
         names = [task.id for task in row.flow.tasks if _may_be_retried(task, row.tasks[task.id])]
         if not names:
@@ -179,9 +179,13 @@ class Memory:
         record = self._open(identifier)
         task = record.transaction.flow.by_id[record.task_id]
         if not may_be_retried(task.retry.strategy, record.transaction.tasks[task.id].attempts):
-            raise NotAllowed(f"exception {identifier} has the strategy no_retry")
+            raise NotAllowed(
+                f"exception {identifier} has the strategy no_retry; it can only be handled"
+            )
         if record.transaction.status is TransactionStatus.CANCELLED:
-            raise NotAllowed(f"transaction {record.transaction.id!r} is cancelled")
+            raise NotAllowed(
+                f"transaction {record.transaction.id!r} is cancelled; submit it under another id"
+            )
         _grant(record.transaction, record.task_id)
         self._settle(record.transaction)
         return record

@@ -123,14 +123,16 @@ def test_what_it_may_not_own_is_left_alone_and_named(ledger: Ledger) -> None:
         LeftAlone("leased", "another run is working on it"),
         LeftAlone("done", "it is success"),
         LeftAlone("cancelled", "it is cancelled"),
-        LeftAlone("handled", "its exceptions were handled (deduct)"),
+        LeftAlone("handled", "its exceptions were handled (deduct); submit it under another id"),
     )
     for name in names[:-1]:
         assert ledger.transactions.get(name) == before[name]
         assert task_of(ledger, name, "deduct").grant is None
 
     [left] = adopt(ledger, strict, "strict").left_alone
-    assert left.reason == "its failed tasks are not to be retried (deduct: no_retry)"
+    assert left.reason == (
+        "its failed tasks are not to be retried (deduct: no_retry); handle the exceptions instead"
+    )
 
 
 def test_a_handled_task_gets_no_grant_beside_one_that_does(ledger: Ledger) -> None:

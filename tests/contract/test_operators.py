@@ -166,7 +166,7 @@ def no_retry_flow(ledger: Ledger) -> Flow:
 
 def test_no_retry_means_that_nobody_calls_again(ledger: Ledger) -> None:
     exception = a_failed_transaction(ledger, no_retry_flow(ledger), "a")
-    with pytest.raises(NotAllowed, match=r"not to be retried \(deduct: no_retry\)"):
+    with pytest.raises(NotAllowed, match=r"\(deduct: no_retry\); handle the exceptions instead"):
         ledger.operators.retry_transaction("a", actor="ann")
     with pytest.raises(NotAllowed, match="has the strategy no_retry; it can only be handled"):
         ledger.operators.retry_exception(exception.id, actor="ann")
@@ -212,7 +212,7 @@ def test_only_failed_transactions_are_retried(ledger: Ledger, flow: Flow, status
 def test_what_was_handled_is_not_retried(ledger: Ledger, flow: Flow) -> None:
     exception = a_failed_transaction(ledger, flow, "a")
     ledger.operators.handle(exception.id, actor="ann")
-    with pytest.raises(NotAllowed, match=r"its exceptions were handled \(deduct\)"):
+    with pytest.raises(NotAllowed, match=r"were handled \(deduct\); submit it under another id"):
         ledger.operators.retry_transaction("a", actor="bob")
     with pytest.raises(NotAllowed, match=f"exception {exception.id} was handled by ann already"):
         ledger.operators.retry_exception(exception.id, actor="bob")
@@ -222,7 +222,7 @@ def test_what_was_handled_is_not_retried(ledger: Ledger, flow: Flow) -> None:
 def test_exceptions_of_a_cancelled_transaction_are_not_retried(ledger: Ledger, flow: Flow) -> None:
     exception = a_failed_transaction(ledger, flow, "a")
     ledger.operators.cancel("a", actor="ann")
-    with pytest.raises(NotAllowed, match="'a' is cancelled"):
+    with pytest.raises(NotAllowed, match="'a' is cancelled; submit it under another id"):
         ledger.operators.retry_exception(exception.id, actor="ann")
     ledger.operators.handle(exception.id, actor="ann")
     assert the_exception(ledger, "a").handled

@@ -117,7 +117,9 @@ def test_a_missing_secret_fails_clearly_until_it_is_there(
     report = bench.carry(bench.take(flow, "o1"))["deduct"]
     assert report.failures[0].error == (
         "InvalidConfiguration: config.x: there is no secret 'OTHER'; "
-        "config.x: there is no secret 'THIRD'"
+        "set the environment variable OTHER for the workers, restart them, then retry; "
+        "config.x: there is no secret 'THIRD'; "
+        "set the environment variable THIRD for the workers, restart them, then retry"
     )
     assert report.failures[0].retry_at is None  # calling again would not help
     assert bench.executor.calls == []

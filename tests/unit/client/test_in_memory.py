@@ -5,7 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dist_task_pipelines import Client
-from dist_task_pipelines.client import Conflict, Retries, TransactionFailed, Unreachable
+from dist_task_pipelines.client import (
+    Conflict,
+    NotAllowed,
+    NotFound,
+    Retries,
+    TransactionFailed,
+    Unreachable,
+)
 from dist_task_pipelines.domain.status import Applied, Health
 from dist_task_pipelines.testing import InMemoryTransport
 
@@ -84,6 +91,20 @@ def test_work_may_wait_until_a_test_says_so() -> None:
     client.submit("shop", "order_2")
     transport.run()
     assert client.wait("order_2", timeout=0).status.value == "success"
+
+
+def test_a_refusal_says_what_to_do(transport: InMemoryTransport, client: Client) -> None:
+    with pytest.raises(NotFound, match=r"^no flow 'none'; `dist-task flow list` shows them$"):
+        client.submit("none", "order_1")
+    with pytest.raises(NotFound, match=r"^no transaction 'order_1'$"):
+        client.get("order_1")
+    with pytest.raises(NotAllowed, match=r"is success; only a failed one can be retried$"):
+        client.submit("shop", "order_1").wait(timeout=0).retry()
+    transport.fail("shop", "deduct", instance_id="order_2")
+    client.submit("shop", "order_2").cancel()
+    [record] = client.exceptions.list()
+    with pytest.raises(NotAllowed, match=r"is cancelled; submit it under another id$"):
+        client.exceptions.retry(record.exception_id)
 
 
 def test_the_network_may_be_gone(transport: InMemoryTransport, client: Client) -> None:
