@@ -121,20 +121,20 @@ class ErrorEnvelope(Answer):
 
     code: int = Field(description="the HTTP status", examples=[400])
     message: str = Field(examples=["invalid request, 1 fault:\n  instance_id: is required"])
-    data: Faults | None = Field(None, description="each fault with its place, where there are any")
+    data: Faults | None = Field(None, description="each fault with its place, if there are any")
 
 
 class Pagination(Answer):
-    """Where a list stands in all that there is."""
+    """The place of a page in the whole list."""
 
-    page: int | None = Field(description="from 1; null for a page that a cursor led to")
+    page: int | None = Field(description="from 1; null for a page reached by cursor")
     page_size: int
     page_size_is_capped: bool = Field(
         False, description=f"a larger page_size was asked for than {MAX_PAGE_SIZE}"
     )
     total: int = Field(description=f"counted up to {COUNTED_AT_MOST:,}")
     total_is_capped: bool = Field(description="there are more than `total`")
-    next_cursor: str | None = Field(description="leads to the next page; null on the last one")
+    next_cursor: str | None = Field(description="for the next page; null on the last one")
 
 
 class Page(Answer, Generic[T]):
@@ -162,7 +162,7 @@ class FlowCreate(Request):
 
     name: str = Field(description="letters, digits, '_' and '-', beginning with a letter")
     definition: JsonObject | str = Field(description="a JSON object, or the same as a string")
-    flow_type: str = Field("", max_length=50, description="a label of the caller's")
+    flow_type: str = Field("", max_length=50, description="a label chosen by the caller")
     create_user: str = Field("", max_length=100, description="who; by default X-Actor")
     description: str | None = Field(None, description="by default the definition's")
 
@@ -190,10 +190,10 @@ class FlowVersion(Answer):
         None, exclude_if=_absent, description="as it was sent; absent in lists"
     )
     task_definitions: JsonObject | None = Field(
-        None, exclude_if=_absent, description="what its tasks name, as it was then"
+        None, exclude_if=_absent, description="those its tasks name, as of its creation"
     )
     default_retry: JsonObject | None = Field(
-        None, exclude_if=_absent, description="of tasks that do not say"
+        None, exclude_if=_absent, description="for tasks that set none"
     )
     is_active: bool = Field(description="whether it takes new transactions")
     created_at: Time
@@ -203,7 +203,7 @@ class FlowVersion(Answer):
 
 
 class FlowDeleted(Answer):
-    """A version is no longer offered."""
+    """A version is withdrawn."""
 
     flow_id: str = Field(examples=[FLOW_ID])
     deleted: bool = True
@@ -232,7 +232,7 @@ class Submit(Request):
     )
 
     instance_id: str = Field(
-        description="the idempotency key, an id stands for one request: 1 to 128 characters, no "
+        description="the idempotency key, which stands for one request: 1 to 128 characters, no "
         "white space at either end, no control characters"
     )
     flow_id: str = Field(description="a flow id, or a flow's name for its newest active version")
@@ -246,7 +246,7 @@ class SubmitBatch(Request):
 
 
 class Accepted(Answer):
-    """A transaction as it stands after a submit."""
+    """A transaction after a submit."""
 
     instance_id: str = Field(examples=[TRANSACTION_ID])
     flow_id: str = Field(examples=[FLOW_ID])
@@ -255,7 +255,7 @@ class Accepted(Answer):
 
 
 class SubmitResult(Answer):
-    """What became of one transaction of a batch: the answer it would have had alone."""
+    """The result of one transaction of a batch: the answer it would have had alone."""
 
     instance_id: str = Field(examples=[TRANSACTION_ID])
     code: int = Field(description="0, or the HTTP status of the error", examples=[0])
@@ -264,7 +264,7 @@ class SubmitResult(Answer):
 
 
 class SubmitResults(Answer):
-    """What became of each transaction of a batch, in the order they were sent."""
+    """The result of each transaction of a batch, in the order they were sent."""
 
     accepted: int
     refused: int
@@ -379,8 +379,8 @@ class ExceptionView(Answer):
     occurred_at: Time
     source: JsonObject | None = Field(
         None,
-        description="the message, where a message became no transaction: its topic, message_id "
-        "and body, or body_base64 where that is no text",
+        description="the message that became no transaction: its topic, message_id "
+        "and body, or body_base64 if it is not text",
     )
 
 
@@ -408,14 +408,15 @@ class RetryScheduled(Answer):
 
 
 class Settled(Answer):
-    """The transactions that settled since a moment; one that was retried settles again."""
+    """The transactions settled since a given time; one that was retried settles again."""
 
     since: Time
     success: int
     failed: int
     cancelled: int
     success_rate: float | None = Field(
-        description="of those that succeeded or failed, 0 to 1; null: none has", examples=[0.96]
+        description="of those that succeeded or failed, 0 to 1; null if there are none",
+        examples=[0.96],
     )
     p50_seconds: float | None = Field(description="median from accepted to settled")
     p95_seconds: float | None
@@ -424,11 +425,11 @@ class Settled(Answer):
 class Numbers(Answer):
     """How transactions stand."""
 
-    total: int = Field(description="transactions there are")
+    total: int = Field(description="all transactions")
     by_status: dict[str, int] = Field(examples=[{"success": 48, "failed": 2}])
     capped: list[str] = Field(
         default=[],
-        description=f"the counts that stop at {COUNTED_AT_MOST:,} although there are more",
+        description=f"the counts that stop at {COUNTED_AT_MOST:,} because there are more",
         examples=[["by_status.failed", "total"]],
     )
     success_rate: float | None = Field(description="today's, as `today.success_rate`")
@@ -456,14 +457,14 @@ class Overview(Numbers):
 
 
 class PartHealth(Answer):
-    """How one part of the platform does."""
+    """The state of one part of the platform."""
 
     ok: bool
     message: str = ""
 
 
 class WorkersHealth(PartHealth):
-    """How the workers do: which are there, and the batches they hold."""
+    """The state of the workers, and the batches they hold."""
 
     alive: int = Field(0, description="workers that sent a heartbeat recently")
     runs_in_flight: int = 0
@@ -471,7 +472,7 @@ class WorkersHealth(PartHealth):
 
 
 class HealthReport(Answer):
-    """How the platform does."""
+    """The state of the platform."""
 
     status: str = Field(description="ok, degraded or unavailable", examples=["ok"])
     version: str

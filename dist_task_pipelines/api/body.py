@@ -25,7 +25,7 @@ async def read(request: HttpRequest, model: type[R]) -> R:
     """The request's body as the model; an absent one as `{}`.
 
     Raises:
-        WrongMediaType: it is not said to be JSON.
+        WrongMediaType: its Content-Type is not JSON.
         InvalidJson: it is not JSON, or not without loss.
         InvalidRequest: it does not fit; every fault.
     """

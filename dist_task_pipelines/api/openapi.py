@@ -14,7 +14,7 @@ Distributed transactions on Dagster: define flows, submit transactions, see what
 
 Every answer is `{"code": 0, "message": "success", "data": ...}`; an error has the HTTP status in
 `code`, and each fault with its place in `data.errors`. Times are RFC 3339 in UTC. `X-Actor` says
-who acts. Unknown fields are refused, numbers are kept exactly. Ids stand percent-encoded in paths.
+who acts. Unknown fields are refused, numbers are kept exactly. Ids in paths are percent-encoded.
 """
 TAGS = {
     "flows": "Definitions and their versions.",

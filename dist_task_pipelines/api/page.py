@@ -50,7 +50,7 @@ def _page(made: dict[str, Any]) -> Iterator[str]:
     yield '<p><a href="/">Dagster UI</a> · <a href="/openapi.json">openapi.json</a> · '
     yield '<a href="/health">health</a> · <a href="/metrics">metrics</a></p>'
     yield from (f"<p>{_marked(part)}</p>" for part in info["description"].split("\n\n"))
-    yield "<table><tr><th>status<th>of an error means</tr>"
+    yield "<table><tr><th>error<th>meaning</tr>"
     for status, meaning in MEANINGS.items():
         yield f"<tr><td>{status}<td>{_marked(meaning)}</tr>"
     yield "</table>"

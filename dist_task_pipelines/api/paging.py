@@ -76,7 +76,7 @@ class PageQuery(BaseModel):
         None, description=f"from 1, the default; reaches the first {MAX_PAGED_ROWS:,} rows"
     )
     page_size: Annotated[Number, Field(ge=1)] = Field(
-        DEFAULT_PAGE_SIZE, description=f"{MAX_PAGE_SIZE} at the most: more is capped"
+        DEFAULT_PAGE_SIZE, description=f"at most {MAX_PAGE_SIZE}; more is capped"
     )
     cursor: str | None = Field(
         None, description="`next_cursor` of the page before, instead of `page`"

@@ -1,4 +1,4 @@
-"""The OpenAPI document for people: its calls and shapes taken apart, and `docs/api.md` of them."""
+"""The OpenAPI document for people: its calls and shapes, and `docs/api.md` generated from them."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from dist_task_pipelines.api.routes.common import MEANINGS
 
 NAMES = "\x00"  # around the name of a shape in a text
 SERVER = "http://127.0.0.1:3000"
-NOTE = "<!-- Made of the OpenAPI document by `make docs`; change the code instead. -->"
+NOTE = "<!-- Generated from the OpenAPI document by `make docs`; change the code instead. -->"
 NOT_SHAPES = ("Envelope", "Page_")  # what stands around others, and is told once
 
 Json = dict[str, Any]
@@ -92,7 +92,7 @@ def markdown(made: Json) -> str:
 
 def _lines(made: Json) -> Iterator[str]:
     yield from ("# REST API", "", NOTE, "", made["info"]["description"].strip(), "")
-    yield from ("| status | of an error means |", "|---|---|")
+    yield from ("| error | meaning |", "|---|---|")
     yield from (f"| {status} | {meaning} |" for status, meaning in MEANINGS.items())
     for section in sections(made):
         yield from ("", f"## {section.name.capitalize()}", "", section.description)

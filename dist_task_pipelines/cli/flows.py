@@ -112,7 +112,7 @@ def deactivate(
 @app.command()
 @over_rest
 def delete(session: Session, flow_id: options.FlowId, actor: options.Actor = options.USER) -> None:
-    """Offer a version no longer; refused while it has transactions that have not settled."""
+    """Withdraw a version; refused while it has transactions that have not settled."""
     session.client.flows.delete(flow_id)
     session.say({"flow_id": flow_id, "deleted": True}, f"{flow_id} is deleted")
 

@@ -5,11 +5,11 @@
     │   └── TooLarge              it has more bytes than the server takes
     ├── NotFound                  nothing has that id
     ├── NotAllowed                the thing is not in a state that allows it
-    ├── Conflict                  somebody or something else came first
+    ├── Conflict                  the id or name is taken, or a run is working on it
     ├── Unavailable               the server cannot serve at the moment
     │   └── Unreachable           no answer came
-    ├── UnexpectedAnswer          the answer is none that this client knows
-    └── NotSuccessful             a transaction that was waited for came to no success
+    ├── UnexpectedAnswer          this client does not know such an answer
+    └── NotSuccessful             a transaction that was waited for did not succeed
         ├── TransactionFailed     only a person can move it; names the task and its exception
         ├── TransactionCancelled
         └── WaitTimeout           it has not settled in time
@@ -55,7 +55,7 @@ class NotAllowed(ClientError):
 
 
 class Conflict(ClientError):
-    """Somebody or something else came first."""
+    """The id stands for another request, the name is taken, or a run is working on it."""
 
 
 class Unavailable(ClientError):
@@ -83,11 +83,11 @@ class Unreachable(Unavailable):
 
 
 class UnexpectedAnswer(ClientError):
-    """The server's answer is none that this client knows."""
+    """The server gave an answer that this client does not know."""
 
 
 class NotSuccessful(ClientError):
-    """The transaction came to no success.
+    """The transaction did not succeed.
 
     Attributes:
         instance_id: the transaction's id.

@@ -97,7 +97,7 @@ class Flows:
         return self._calls.act(path_of("flows", flow_id, "deactivate"), schemas.FlowVersion)
 
     def delete(self, flow_id: str) -> None:
-        """Offer a version no longer.
+        """Withdraw a version.
 
         Raises:
             NotFound: nothing has that id.

@@ -10,10 +10,10 @@
     │   ├── InvalidRequest
     │   └── InvalidConfiguration
     ├── TooLarge                  what was sent is larger than is taken
-    ├── WrongMediaType            what was sent is not said to be JSON
+    ├── WrongMediaType            the Content-Type is not JSON
     ├── NotFound                  nothing has that id
     ├── NotAllowed                the thing is not in a state that allows it
-    ├── Conflict                  somebody or something else came first
+    ├── Conflict                  the id or name is taken, or a run is working on it
     │   └── LeaseLost
     ├── RowRefused                the ledger's database refuses a value
     └── LedgerUnavailable         the ledger's database cannot be used
@@ -106,7 +106,7 @@ class TooLarge(DistTaskError):
 
 
 class WrongMediaType(DistTaskError):
-    """What was sent is not said to be JSON."""
+    """The Content-Type is not JSON."""
 
 
 class NotFound(DistTaskError):
@@ -125,7 +125,7 @@ class NotAllowed(DistTaskError):
 
 
 class Conflict(DistTaskError):
-    """Somebody or something else came first."""
+    """The id stands for another request, the name is taken, or a run is working on it."""
 
 
 class LeaseLost(Conflict):

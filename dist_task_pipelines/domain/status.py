@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class TaskStatus(StrEnum):
-    """Where one task of one transaction stands."""
+    """The status of one task of one transaction."""
 
     PENDING = "pending"  # not called yet
     RUNNING = "running"  # a call is under way
@@ -25,7 +25,7 @@ class TaskStatus(StrEnum):
 
 
 class TransactionStatus(StrEnum):
-    """Where a transaction stands."""
+    """The status of a transaction."""
 
     PENDING = "pending"  # accepted, no run has taken it yet
     RUNNING = "running"  # something can move without a person, a due retry included
@@ -43,7 +43,7 @@ UNSETTLED = (TransactionStatus.PENDING, TransactionStatus.RUNNING)
 
 
 class Health(StrEnum):
-    """The worst that can be said of a transaction, mildest first."""
+    """The worst that applies to a transaction, mildest first."""
 
     HEALTHY = "healthy"
     RETRYING = "retrying"  # a failed task will be called again by itself
@@ -83,7 +83,7 @@ class GrantedBy(StrEnum):
 
 
 class LogAction(StrEnum):
-    """What a row of the execution log tells."""
+    """What a row of the execution log records."""
 
     START = "start"  # the first call of a task begins
     RETRY = "retry"  # a later call of a task begins

@@ -13,9 +13,10 @@ DEFAULT_ACTOR = "api"
 MEANINGS = {
     400: "The request is not valid, or the state of the thing does not allow it.",
     404: "Nothing has that id.",
-    409: "Somebody or something else came first.",
+    409: "The id stands for another request, the name is taken, a run is working on it, or its "
+    "transactions have not settled.",
     413: "The body is larger than `limits.max_body_bytes`.",
-    415: "The body is not said to be JSON.",
+    415: "The Content-Type is not JSON.",
     503: "The ledger cannot be used.",
 }
 

@@ -74,9 +74,9 @@ async def get(exception_id: ExceptionId, platform: OnPlatform) -> Response:
 async def handle(
     request: Request, exception_id: ExceptionId, platform: OnPlatform, actor: Actor
 ) -> Response:
-    """Settle it by hand: its task is not called again, a planned retry is taken back.
+    """Settle it by hand: its task is not called again, and a planned retry is withdrawn.
 
-    One that is handled already is a 400; while a run is working on its transaction, a 409.
+    If it is already handled, that is a 400; if a run is working on its transaction, a 409.
     """
     sent = await read(request, Handle)
     await platform.run(
@@ -97,11 +97,11 @@ async def retry(
 ) -> Response:
     """Call its task once more, now, whatever its strategy but `no_retry`.
 
-    The message of an exception without a transaction is submitted again; refused again, it is
-    the same error as for a submit.
+    The message of an exception without a transaction is submitted again; if it is refused
+    again, the error is that of a submit.
 
-    One that is handled, or whose strategy is `no_retry`, is a 400; while a run is working on
-    its transaction, a 409.
+    If it is already handled, or its strategy is `no_retry`, that is a 400; if a run is working
+    on its transaction, a 409.
     """
     sent = await read(request, Reason)
     due = await platform.run(

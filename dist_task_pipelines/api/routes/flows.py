@@ -100,7 +100,7 @@ async def get(flow_id: FlowId, platform: OnPlatform) -> Response:
     openapi_extra=takes(FlowUpdate),
 )
 async def update(request: Request, flow_id: FlowId, platform: OnPlatform, actor: Actor) -> Response:
-    """Store a definition as the next version of the flow that this is a version of.
+    """Store a definition as the next version of this version's flow.
 
     Versions never change; transactions stay on the one they began with.
     """
@@ -125,7 +125,7 @@ async def update(request: Request, flow_id: FlowId, platform: OnPlatform, actor:
     responses=errors(400, 404, 409),
 )
 async def delete(flow_id: FlowId, platform: OnPlatform, actor: Actor) -> Response:
-    """Offer a version no longer; its transactions and their records stay.
+    """Withdraw a version; its transactions and their records stay.
 
     One with transactions that have not settled is a 409.
     """
@@ -151,7 +151,7 @@ async def activate(flow_id: FlowId, platform: OnPlatform, actor: Actor) -> Respo
     responses=errors(400, 404),
 )
 async def deactivate(flow_id: FlowId, platform: OnPlatform, actor: Actor) -> Response:
-    """Refuse new transactions; those it has go on."""
+    """Refuse new transactions; existing ones go on."""
     return await _switch(platform, flow_id, actor, active=False)
 
 

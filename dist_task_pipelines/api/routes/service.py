@@ -18,7 +18,7 @@ router = APIRouter(tags=["service"])
 
 @router.get(
     "/health",
-    summary="How the platform does",
+    summary="Health",
     response_model=schemas.Envelope[schemas.HealthReport],
     responses={
         503: {
@@ -28,7 +28,7 @@ router = APIRouter(tags=["service"])
     },
 )
 async def health(platform: OnPlatform) -> Response:
-    """200 while transactions are accepted, with what is wrong besides; 503 when they are not."""
+    """200 while transactions are accepted, with any other problem; 503 when they are not."""
     found = await report(platform)
     code = 200 if found.database.ok else 503
     message = "success" if found.database.ok else found.database.message

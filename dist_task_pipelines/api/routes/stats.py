@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/v1/stats", tags=["statistics"])
     responses=errors(),
 )
 async def overview(platform: OnPlatform) -> Response:
-    """How all flows stand together. Days begin at midnight UTC."""
+    """The numbers of all flows together. Days begin at midnight UTC."""
     ledger = platform.ledger
     flows = await platform.run(ledger.flows.count, COUNTED_AT_MOST, is_active=True)
     return success(views.overview(flows.count, await platform.run(ledger.stats.overview)))
@@ -32,6 +32,6 @@ async def overview(platform: OnPlatform) -> Response:
     responses=errors(400, 404),
 )
 async def flow(flow_id: FlowId, platform: OnPlatform) -> Response:
-    """How one flow version stands."""
+    """The numbers of one flow version."""
     await platform.run(platform.ledger.flows.get, flow_id)
     return success(views.flow_stats(await platform.run(platform.ledger.stats.flow, flow_id)))

@@ -50,8 +50,8 @@ class TransactionQuery(PageQuery):
 async def submit(request: Request, platform: OnPlatform) -> Response:
     """Accept a transaction; it is in the ledger when this answers.
 
-    The same request again answers with its present state; another request under the same id
-    is a 409.
+    The same request again returns its current state; a different request under the same id is a
+    409.
     """
     sent = await read(request, Submit)
     size = len(await request.body())
@@ -66,9 +66,9 @@ async def submit(request: Request, platform: OnPlatform) -> Response:
     openapi_extra=takes(SubmitBatch),
 )
 async def submit_batch(request: Request, platform: OnPlatform) -> Response:
-    """Accept up to 1,000 transactions in one commit; each has a result of its own.
+    """Accept up to 1,000 transactions in one commit; each has its own result.
 
-    One that is refused does not keep the others from being accepted.
+    A refused one does not affect the others.
     """
     sent = await read(request, SubmitBatch)
     results = await platform.run(
@@ -123,7 +123,7 @@ async def get(instance_id: InstanceId, platform: OnPlatform, runs: RunsAddress) 
     responses=errors(400, 404),
 )
 async def tasks(instance_id: InstanceId, platform: OnPlatform) -> Response:
-    """Every task, in the flow's order, those not started included."""
+    """Every task, in the flow's order, including those not started."""
     found = await platform.run(platform.ledger.transactions.tasks, instance_id)
     return success([views.task(each) for each in found])
 
@@ -150,7 +150,7 @@ async def logs(instance_id: InstanceId, platform: OnPlatform) -> Response:
 async def retry(
     request: Request, instance_id: InstanceId, platform: OnPlatform, actor: Actor
 ) -> Response:
-    """Call the tasks that failed once more, now, with the original params.
+    """Call the failed tasks once more, now, with the original params.
 
     Only a failed transaction can be retried (400); one that a run is working on is a 409.
     """
@@ -182,7 +182,7 @@ async def cancel(
 ) -> Response:
     """Cancel at once, or before the next task when a run is working on it (202).
 
-    One that is cancelled already stays so (200); one that has succeeded is a 400.
+    One that is already cancelled stays so (200); one that has succeeded is a 400.
     """
     sent = await read(request, Reason)
     status = await platform.run(
