@@ -2,6 +2,9 @@
 
 import re
 import textwrap
+from collections.abc import Iterator
+from functools import reduce
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ from dist_task_pipelines.testing import InMemoryTransport
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "client.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+
+_NAME = re.compile(r"`(client|transport|transaction|[A-Z]\w+|)((?:\.\w+)+)(?:\(([^)]*)\))?")
 
 
 def test_its_programs_run() -> None:
@@ -30,5 +35,32 @@ def test_its_errors_are_those_of_the_code() -> None:
 
 
 def test_what_it_names_is_there() -> None:
-    for name in re.findall(r"`(?:client|transport)\.(\w+)", GUIDE):
-        assert name in dir(client.Client("http://x:1")) or name in dir(InMemoryTransport())
+    transport = InMemoryTransport()
+    transport.add_flow("order_flow", "deduct")
+    made = client.Client(transport=transport)
+    things: dict[str, Any] = {
+        "client": made,
+        "transport": transport,
+        "transaction": made.submit("order_flow", "order_1"),
+        "InvalidInput": client.InvalidInput(),
+        "Unreachable": client.Unreachable(),
+    }
+    named = list(names())
+    assert {name.partition(".")[0] for name, _ in named} == set(things)
+    for name, parameters in named:
+        root, *parts = name.split(".")
+        found: Any = reduce(getattr, parts, things[root])
+        if parameters:
+            assert set(parameters) <= set(signature(found).parameters), name
+
+
+def names() -> Iterator[tuple[str, list[str]]]:
+    """The names in the text: `client.flows.get`, and the parameters that stand with them.
+
+    One that begins with a dot is of the same object as the name before it in its line.
+    """
+    for line in re.sub(r"^```.*?^```", "", GUIDE, flags=re.MULTILINE | re.DOTALL).splitlines():
+        owner = ""
+        for root, path, given in _NAME.findall(line):
+            owner = owner if not root else f"{root}{path}".rpartition(".")[0]
+            yield f"{owner}.{path.rpartition('.')[2]}", re.findall(r"\w+", given)
