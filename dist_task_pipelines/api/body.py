@@ -41,7 +41,7 @@ async def read(request: HttpRequest, model: type[R]) -> R:
 
 
 def _check_media_type(header: str) -> None:
-    """Only JSON: a page in a browser cannot send that to another site unasked."""
+    """Only JSON: a page in a browser cannot send that to another site unasked; see `origin.py`."""
     kind = header.partition(";")[0].strip().lower()
     if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
         raise WrongMediaType(f"the body must be sent as Content-Type: {JSON}, not {header!r}")

@@ -17,6 +17,7 @@ from dagster_webserver.version import __version__
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dist_task_pipelines.api.app import create_app, owns
+from dist_task_pipelines.api.origin import SameSite
 from dist_task_pipelines.api.platform import Platform
 from dist_task_pipelines.api.protocol import PatientProtocol
 from dist_task_pipelines.assembly import open_ledger
@@ -65,7 +66,7 @@ def run(settings: Settings, workspace: Path) -> None:
         ):
             app = OnePort(create_app(platform), create_app_from_workspace_process_context(context))
             spare_what_is_there()
-            _serve(app, settings)
+            _serve(SameSite(app), settings)
     finally:
         ledger.close()
 

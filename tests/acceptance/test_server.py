@@ -4,11 +4,13 @@ import json
 import signal
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
@@ -86,6 +88,23 @@ def test_subscriptions_come_over_a_websocket(platform: Platform) -> None:
             "data",
             "PipelineRunLogsSubscriptionFailure",
         )
+
+
+def test_a_page_of_another_site_does_nothing_here(platform: Platform) -> None:
+    """A form, which a browser sends unasked; an image's address; a WebSocket."""
+    evil = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    mutation = urllib.parse.quote('mutation { deletePipelineRun(runId: "x") { __typename } }')
+    for url, content in [
+        (f"{platform.url}/api/v1/exceptions/1/handle", b""),
+        (f"{platform.url}/graphql?query={mutation}", None),
+    ]:
+        request = urllib.request.Request(url, content, evil)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=60)
+        assert (refused.value.code, b"another site" in refused.value.read()) == (403, True)
+    socket = platform.url.replace("http://", "ws://") + "/graphql"
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(socket, subprotocols=[Subprotocol("graphql-ws")], additional_headers=evil)
 
 
 def test_serve_answers_without_a_daemon_and_ends_at_once_on_a_signal(tmp_path: Path) -> None:

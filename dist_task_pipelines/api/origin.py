@@ -1,0 +1,59 @@
+"""Pages of other sites do not act through a person's browser (cross-site request forgery).
+
+Whoever reaches the port may act, and a person's browser reaches it for every page that it shows. It
+says for whom: in `Sec-Fetch-Site` (https://www.w3.org/TR/fetch-metadata/) where it trusts the
+connection, else in `Origin`. Programs send neither.
+"""
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dist_task_pipelines.api.envelope import failure
+
+READING = ("GET", "HEAD", "OPTIONS")
+ACTING_BY_GET = "/graphql"  # Dagster takes mutations from the query of a URL, too
+REFUSAL = (
+    "a page of another site must not act here; if this is the platform's own page behind a proxy, "
+    "let the proxy pass the header Host on"
+)
+
+
+class SameSite:
+    """Refuses what a page of another site asks for, unless it only reads."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or one WebSocket."""
+        if not _may_act(scope) or not _is_of_another_site(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await failure(403, REFUSAL)(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": "another site"})
+
+
+def _may_act(scope: Scope) -> bool:
+    if scope["type"] != "http":
+        return True
+    return scope["method"] not in READING or scope["path"].startswith(ACTING_BY_GET)
+
+
+def _is_of_another_site(headers: Headers) -> bool:
+    if site := headers.get("sec-fetch-site"):
+        return site == "cross-site"
+    origin = headers.get("origin")
+    if origin is None:
+        return False
+    return _host_of(origin) not in (headers.get("host"), headers.get("x-forwarded-host"))
+
+
+def _host_of(origin: str) -> str:
+    """Its host and port; what is no address, as `null`, has none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
