@@ -4,14 +4,13 @@ Rides out a ledger that is away for a moment, and keeps a row that its database 
 harming the others.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
 from dist_task_pipelines.domain import json
-from dist_task_pipelines.domain.errors import InvalidJson, LedgerUnavailable
+from dist_task_pipelines.domain.errors import InvalidJson
 from dist_task_pipelines.domain.flow import Flow, Task
 from dist_task_pipelines.domain.json import JsonValue
 from dist_task_pipelines.domain.outcome import Outcome
@@ -20,11 +19,10 @@ from dist_task_pipelines.domain.state import Grant
 from dist_task_pipelines.domain.status import Applied, GrantedBy, TaskStatus
 from dist_task_pipelines.engine.chunks import CHUNK_BYTES, write_all
 from dist_task_pipelines.engine.lease import LeaseKeeper
+from dist_task_pipelines.engine.patience import patiently
 from dist_task_pipelines.engine.requests import Attempt
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import Batch, BatchEnd, Finish, Start
-
-TRY_AGAIN = 0.5  # seconds until the next try when the ledger is away
 
 NOT_CALLED = Outcome.failure(
     "NotCalled",
@@ -123,14 +121,7 @@ class AttemptWriter:
         Raises:
             LedgerUnavailable: the ledger stays away.
         """
-        until = time.monotonic() + self._lease
-        while True:
-            try:
-                return work()
-            except LedgerUnavailable:
-                if not self._keeper.is_held or time.monotonic() > until:
-                    raise
-                time.sleep(TRY_AGAIN)
+        return patiently(work, seconds=self._lease, is_worth_it=lambda: self._keeper.is_held)
 
     def _start_once(self, task: Task, attempts: Sequence[Attempt]) -> set[int]:
         starts = [

@@ -71,14 +71,18 @@ class WorkerStore:
     def claim(self, connection: Connection, run_id: str, *, worker: str) -> None:
         """Let the worker execute a run that no batch was dispatched for.
 
+        A claim that the worker has already, as when its answer was lost, is as good as a new one.
+
         Raises:
-            Conflict: a worker executes it already.
+            Conflict: another worker executes it already.
         """
         row = {"run_id": run_id, "worker": worker, "claimed_at": self.database.clock.now()}
         try:
             connection.execute(sa.insert(tables.run_claim), row)
         except IntegrityError:
-            raise Conflict(f"run {run_id} is being executed already") from None
+            claimed = sa.select(_claim.worker).where(_claim.run_id == run_id)
+            if connection.scalar(claimed) != worker:
+                raise Conflict(f"run {run_id} is being executed already") from None
 
     @writes
     def let_go(self, connection: Connection, run_id: str) -> None:

@@ -77,24 +77,26 @@ def batch_resource(settings: Settings) -> ResourceDefinition:
         participants: tuple[Caller, EventLoop] = context.resources.participants
         run = context.run
         assert run
-        batch = _taken.pop(run.run_id, None) or take_batch(
+        batch = _taken.get(run.run_id) or take_batch(
             ledger, run, context.resource_config, settings, worker=socket.gethostname()
         )
-        _name_left_alone(context, batch)
-        stop = stop_requested(run.run_id)
-        with BatchRun(
-            ledger,
-            *participants,
-            batch,
-            lease=settings.dispatch.lease_seconds,
-            calls=settings.dispatch.calls_per_run,
-            stop=stop,
-        ) as batch_run:
-            try:
-                yield batch_run
-            finally:
-                if batch_run.was_stopped and batch_run.end_reason is BatchEnd.DONE:
-                    batch_run.end_reason = _why_stopped(context, run, stop.error)
+        with holding(ledger, batch):
+            _name_left_alone(context, batch)
+            stop = stop_requested(run.run_id)
+            with BatchRun(
+                ledger,
+                *participants,
+                batch,
+                lease=settings.dispatch.lease_seconds,
+                calls=settings.dispatch.calls_per_run,
+                stop=stop,
+            ) as batch_run:
+                _taken.pop(batch.run_id)  # from now on that ends it
+                try:
+                    yield batch_run
+                finally:
+                    if batch_run.was_stopped and batch_run.end_reason is BatchEnd.DONE:
+                        batch_run.end_reason = _why_stopped(context, run, stop.error)
 
     return ResourceDefinition(
         resource_fn=work,

@@ -7,7 +7,6 @@ not its own any more, is left as it is.
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
@@ -18,8 +17,10 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import execute_run_iterator
 from dagster._utils.error import serializable_error_info_from_exc_info
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from dist_task_pipelines.domain.errors import Conflict, DistTaskError, LedgerUnavailable, NotFound
+from dist_task_pipelines.engine.patience import patiently
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.orchestration.jobs import Jobs
 from dist_task_pipelines.orchestration.run_batch import holding, is_persons_act
@@ -28,7 +29,7 @@ from dist_task_pipelines.orchestration.tags import BATCH_ID_TAG
 
 log = structlog.get_logger(__name__)
 
-TRY_AGAIN = 0.5  # seconds until the next try when the ledger is away
+AWAY = (LedgerUnavailable, OperationalError, InterfaceError)
 NOT_BEGUN = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
 
 R = TypeVar("R")
@@ -61,6 +62,7 @@ class RunExecution:
         self._at_end = at_end
         self._lock = threading.Lock()
         self._under_way = 0
+        self._claims: set[str] = set()  # runs that threads of this worker have, or try to get
 
     @property
     def under_way(self) -> int:
@@ -69,7 +71,7 @@ class RunExecution:
 
     def execute(self, run_id: str) -> None:
         """Execute the run, if it has not begun and can be taken."""
-        run = self._instance.get_run_by_id(run_id)
+        run = self._patiently(lambda: self._instance.get_run_by_id(run_id))
         if run is None:
             log.warning("a run is not there", run=run_id)
         elif run.status in NOT_BEGUN:
@@ -121,19 +123,33 @@ class RunExecution:
 
     @contextmanager
     def _claimed(self, run: DagsterRun) -> Iterator[None]:
-        """Within, no other worker executes this run, for which no batch was dispatched.
+        """Within, nobody else executes this run, for which no batch was dispatched.
 
         Raises:
-            Conflict: another worker does, or it went on since it was looked at.
+            Conflict: somebody else does, or it went on since it was looked at.
         """
-        self._patiently(lambda: self._ledger.workers.claim(run.run_id, worker=self._worker))
+        with self._claimed_here(run.run_id):
+            self._patiently(lambda: self._ledger.workers.claim(run.run_id, worker=self._worker))
+            try:
+                now = self._patiently(lambda: self._instance.get_run_by_id(run.run_id))
+                if now is None or now.status not in {run.status, *NOT_BEGUN}:
+                    raise Conflict(f"run {run.run_id} is {now.status.value if now else 'deleted'}")
+                yield
+            finally:
+                self._ledger.workers.let_go(run.run_id)
+
+    @contextmanager
+    def _claimed_here(self, run_id: str) -> Iterator[None]:
+        """Within, no other thread here has the run: the ledger only tells workers apart."""
+        with self._lock:
+            if run_id in self._claims:
+                raise Conflict(f"run {run_id} is being executed already")
+            self._claims.add(run_id)
         try:
-            now = self._instance.get_run_by_id(run.run_id)
-            if now is None or now.status not in {run.status, *NOT_BEGUN}:
-                raise Conflict(f"run {run.run_id} is {now.status.value if now else 'deleted'}")
             yield
         finally:
-            self._ledger.workers.let_go(run.run_id)
+            with self._lock:
+                self._claims.discard(run_id)
 
     def _cancel_if_not_begun(self, run: DagsterRun) -> None:
         """End a run that a person terminated before any worker had it: nobody else would."""
@@ -154,21 +170,15 @@ class RunExecution:
         return None if persons else int(tag)
 
     def _patiently(self, work: Callable[[], R]) -> R:
-        """Do the work; while the ledger is away do it again, as long as a lease lasts.
+        """Do the work; while a database is away do it again, as long as a lease lasts.
 
         A run that a person started is sent to the workers once.
 
         Raises:
             LedgerUnavailable: the ledger stays away.
+            SQLAlchemyError: Dagster's storage does.
         """
-        until = time.monotonic() + self._lease
-        while True:
-            try:
-                return work()
-            except LedgerUnavailable:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(TRY_AGAIN)
+        return patiently(work, seconds=self._lease, away=AWAY)
 
     def _run_steps(self, run: DagsterRun) -> None:
         try:

@@ -18,10 +18,11 @@ from dist_task_pipelines.assembly import dispatch_limits, migrate_ledger, open_l
 from dist_task_pipelines.domain.errors import LedgerUnavailable
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.status import TransactionStatus
+from dist_task_pipelines.engine import patience
 from dist_task_pipelines.engine.submit import SubmitRequest, submit_many
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import DispatchedBatch
-from dist_task_pipelines.orchestration import dispatcher, run_execution, step_executor, worker
+from dist_task_pipelines.orchestration import dispatcher, run_batch, step_executor, worker
 from dist_task_pipelines.orchestration.dagster_files import dagster_instance
 from dist_task_pipelines.orchestration.dispatch_sensors import left_undone, take_up
 from dist_task_pipelines.orchestration.dispatcher import DispatchThread
@@ -427,22 +428,66 @@ def test_a_run_of_a_persons_waits_for_a_ledger_that_is_away(
     parent = {"parent_run_id": failed.run_id, "root_run_id": failed.run_id}
     tags = {"dist_task/batch_id": str(batch.id)}
     run_id = bench.person_launches("shop_v1", batch_config(batch), tags=tags, **parent)
-    monkeypatch.setattr(run_execution, "TRY_AGAIN", 0.01)
-    for store, name in ((bench.ledger.batches, "run_of"), (bench.ledger.workers, "claim")):
-        monkeypatch.setattr(store, name, away_once(getattr(store, name)))
+    monkeypatch.setattr(patience, "TRY_AGAIN_SECONDS", 0.01)
+    for owner, name, away in (
+        (bench.instance, "get_run_by_id", sa.exc.OperationalError("SELECT", {}, OSError("away"))),
+        (bench.ledger.batches, "run_of", LedgerUnavailable("away")),
+        (bench.ledger.workers, "claim", LedgerUnavailable("away")),
+    ):
+        monkeypatch.setattr(owner, name, away_once(getattr(owner, name), away))
     assert bench.deliver(run_id).status is dg.DagsterRunStatus.SUCCESS
 
 
-def away_once(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method of a ledger that cannot be reached the first time."""
+def away_once(method: Callable[..., Any], error: Exception) -> Callable[..., Any]:
+    """The method of a database that cannot be reached the first time."""
     calls = itertools.count()
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if next(calls) == 0:
-            raise LedgerUnavailable("away")
+            raise error
         return method(*args, **kwargs)
 
     return call
+
+
+def test_a_claim_whose_answer_is_lost_is_made_again(
+    bench: Bench, participant: Participant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    participant.fail("claimed:deduct", 422)
+    bench.submit("claimed")
+    bench.deliver(bench.dispatch().run_id)
+    config = {"ops": {"carry_out": {"config": {"action": "retry", "transaction_id": "claimed"}}}}
+    run_id = bench.person_launches("intervene", config)
+    monkeypatch.setattr(patience, "TRY_AGAIN_SECONDS", 0.01)
+    claim, calls = bench.ledger.workers.claim, itertools.count()
+
+    def claim_and_lose_the_answer(*args: Any, **kwargs: Any) -> None:
+        claim(*args, **kwargs)
+        if next(calls) == 0:
+            raise LedgerUnavailable("the commit's answer was lost")
+
+    monkeypatch.setattr(bench.ledger.workers, "claim", claim_and_lose_the_answer)
+    assert bench.deliver(run_id).status is dg.DagsterRunStatus.SUCCESS
+    assert len(bench.ledger.audit.page("transaction:claimed")) == 1
+
+
+@pytest.mark.parametrize("how", ["taken by its worker", "adopted by its run"])
+def test_a_run_that_breaks_before_its_first_task_lets_go_of_its_batch(
+    bench: Bench, participant: Participant, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    def break_down(*_: object) -> None:
+        raise LedgerUnavailable("away")
+
+    monkeypatch.setattr(run_batch, "_name_left_alone", break_down)
+    if how == "taken by its worker":
+        bench.submit("broken")
+        run_id = bench.dispatch().run_id
+    else:
+        own = {"transaction_id": "broken", "params": {}}
+        run_id = bench.person_launches("shop_v1", {"resources": {"batch": {"config": own}}})
+    assert bench.deliver(run_id).status is dg.DagsterRunStatus.FAILURE
+    record = bench.ledger.transactions.get("broken")
+    assert (record.batch_id, record.lease_losses) == (None, 1)
 
 
 def test_a_run_that_another_worker_has_ended_meanwhile_is_not_executed_again(
@@ -454,12 +499,15 @@ def test_a_run_that_another_worker_has_ended_meanwhile_is_not_executed_again(
     config = {"ops": {"carry_out": {"config": {"action": "retry", "transaction_id": "mended"}}}}
     run_id = bench.person_launches("intervene", config)
     claim = bench.ledger.workers.claim
+    another = RunExecution(
+        bench.instance, bench.ledger, bench.jobs, worker="x", lease=30, at_end=lambda: None
+    )
 
     def late(*args: Any, **kwargs: Any) -> None:
         """Another worker executes the run first, and the retry fails before this one goes on."""
         monkeypatch.setattr(bench.ledger.workers, "claim", claim)
-        bench.deliver(run_id)
-        bench.deliver(bench.dispatch().run_id)
+        another.execute(run_id)
+        another.execute(bench.dispatch().run_id or "")
         claim(*args, **kwargs)
 
     monkeypatch.setattr(bench.ledger.workers, "claim", late)

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from dist_task_pipelines.domain.outcome import Outcome
-from dist_task_pipelines.engine import writing
+from dist_task_pipelines.engine import patience
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.database import LEAST_PACKET
 from tests.integration.engine.bench import Bench, act, build, ended, orders
@@ -54,7 +54,7 @@ def test_large_replies_are_kept(bench: Bench) -> None:
 def test_connections_that_are_cut_while_calls_are_under_way(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "TRY_AGAIN", 0.01)
+    monkeypatch.setattr(patience, "TRY_AGAIN_SECONDS", 0.01)
     flow = bench.flow(act("deduct", retry={"strategy": "auto"}))
     held = [f"{order}:deduct" for order in orders(4)]
     bench.executor.hold(*held)

@@ -10,7 +10,7 @@ from dist_task_pipelines.domain.flow import Task
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied, TaskStatus
-from dist_task_pipelines.engine import batch_run, writing
+from dist_task_pipelines.engine import batch_run, patience
 from tests.contract.steps import SteppableClock
 from tests.integration.engine.bench import PENDING, RUNNING, Bench, act, ended, orders
 from tests.integration.engine.scripted import WAIT, done, failed
@@ -21,7 +21,7 @@ AUTO = {"strategy": "auto", "max_attempts": 3, "interval": 10}
 
 @pytest.fixture
 def outage(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Outage:
-    monkeypatch.setattr(writing, "TRY_AGAIN", 0.01)
+    monkeypatch.setattr(patience, "TRY_AGAIN_SECONDS", 0.01)
     return Outage(bench.ledger, monkeypatch)
 
 
