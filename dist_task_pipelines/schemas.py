@@ -380,7 +380,7 @@ class ExceptionView(Answer):
     source: JsonObject | None = Field(
         None,
         description="the message that became no transaction: its topic, message_id "
-        "and body, or body_base64 if it is not text",
+        "and body, or body_base64 if it is not text; lists leave it out",
     )
 
 

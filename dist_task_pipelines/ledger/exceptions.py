@@ -1,6 +1,6 @@
 """Exception records: opened when a task fails, closed when it succeeds or a person settles it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
@@ -24,6 +24,10 @@ from dist_task_pipelines.ledger.records import ExceptionFilter, ExceptionRecord,
 from dist_task_pipelines.ledger.types import AnyRow, is_key
 
 _exception = tables.exception.c
+_IN_LISTS = (
+    *(column for column in _exception if column.name != "source"),
+    sa.null().label("source"),
+)
 SYSTEM = "system"  # who closes an exception when the task succeeds after all
 
 
@@ -49,7 +53,7 @@ class ExceptionStore:
         Raises:
             NotFound: nothing has that id.
         """
-        query = _with_transaction().where(_exception.id == identifier)
+        query = _with_transaction(_exception).where(_exception.id == identifier)
         row = connection.execute(query).first() if is_key(identifier) else None
         if row is None:
             raise NotFound("exception", identifier)
@@ -65,7 +69,11 @@ class ExceptionStore:
         limit: int = 100,
         **filters: Unpack[ExceptionFilter],
     ) -> list[ExceptionRecord]:
-        """Newest first, at most `limit`; `before` is the last id of the page before."""
+        """Newest first, at most `limit`, without `source`, which may be large.
+
+        Args:
+            before: the last id of the page before.
+        """
         keys = newest_keys(
             connection,
             _exception.id,
@@ -74,8 +82,9 @@ class ExceptionStore:
             offset=offset,
             limit=limit,
         )
-        query = _with_transaction().where(_exception.id.in_(keys)).order_by(_exception.id.desc())
-        return [_record(row) for row in connection.execute(query)]
+        query = _with_transaction(_IN_LISTS).where(_exception.id.in_(keys))
+        in_order = query.order_by(_exception.id.desc())
+        return [_record(row) for row in connection.execute(in_order)]
 
     @reads
     def count(
@@ -256,10 +265,10 @@ def _variants(connection: Connection, filters: ExceptionFilter) -> list[list[Con
     return [[*conditions, _exception.handled == each] for each in handled]
 
 
-def _with_transaction() -> sa.Select[Any]:
-    return sa.select(tables.exception, tables.transaction.c.id.label("transaction_id")).outerjoin(
-        tables.transaction, tables.transaction.c.seq == _exception.seq
-    )
+def _with_transaction(columns: Iterable[sa.ColumnElement[Any]]) -> sa.Select[Any]:
+    owner = tables.transaction.c
+    query = sa.select(*columns, owner.id.label("transaction_id")).select_from(tables.exception)
+    return query.outerjoin(tables.transaction, owner.seq == _exception.seq)
 
 
 def _record(row: AnyRow) -> ExceptionRecord:

@@ -169,7 +169,7 @@ class ExceptionRecord:
 
     Attributes:
         transaction_id: None for a message; its `task_id` and `task_name` are empty.
-        source: the message: its topic, its id and its body.
+        source: the message: its topic, its id and its body; None in lists.
     """
 
     id: int

@@ -134,7 +134,8 @@ def test_many_messages_are_taken_in_and_the_bad_ones_kept(
     taken = Intake(ledger, consume(), 1024).drain(60)
     assert (taken.accepted, len(taken.refused)) == (MANY + 1, 2)
     assert len(ledger.transactions.page(limit=2 * MANY)) == MANY
-    sources = [each.source or {} for each in ledger.exceptions.page()]
+    records = [ledger.exceptions.get(each.id) for each in ledger.exceptions.page()]
+    sources = [each.source or {} for each in records]
     assert {each["topic"] for each in sources} == {topic}
     assert {each.get("body") for each in sources} == {"deduct 99 from u1", None}
 
