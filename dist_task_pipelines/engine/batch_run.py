@@ -18,8 +18,9 @@ from dist_task_pipelines.domain.status import Applied, TaskStatus
 from dist_task_pipelines.engine.calls import Caller
 from dist_task_pipelines.engine.event_loop import Ended, EventLoop
 from dist_task_pipelines.engine.lease import LeaseKeeper
-from dist_task_pipelines.engine.requests import Attempt, Sorted, prepare, sort, upstream
+from dist_task_pipelines.engine.requests import Attempt, Sorted, prepare, sort
 from dist_task_pipelines.engine.writing import NOT_CALLED, AttemptWriter
+from dist_task_pipelines.flows import outputs_read
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import Batch, BatchEnd, Finish
 
@@ -136,14 +137,16 @@ class BatchRun:
             raise
 
     def _run_task(self, task: Task) -> TaskReport:
-        names = upstream(self.flow, task)
         loaded = self._writer.patiently(
-            lambda: self._ledger.attempts.load(self.batch, task.id, names)
+            lambda: self._ledger.attempts.load(
+                self.batch, task.id, depends_on=task.depends_on, outputs=outputs_read(task)
+            )
         )
         now = self._writer.patiently(self._ledger.clock.now)
         members = sort(self.flow, task, self.batch, loaded, now)
         going = [] if self.was_stopped else members.ready
         attempts = [prepare(task, member, loaded[member.seq]) for member in going]
+        del loaded  # outputs may be large, and calls take long
         finishes = self._call_all(task, self._writer.start(task, attempts))
         return self._report(task, members, finishes)
 

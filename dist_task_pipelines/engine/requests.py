@@ -58,14 +58,6 @@ class Sorted:
     waiting: list[Member] = field(default_factory=list)
 
 
-def upstream(flow: Flow, task: Task) -> list[str]:
-    """All tasks above this one: what its conditions and its placeholders speak of."""
-    names = list(task.depends_on)
-    for name in names:
-        names += [up for up in flow.by_id[name].depends_on if up not in names]
-    return names
-
-
 def sort(
     flow: Flow, task: Task, batch: Batch, loaded: Mapping[int, TaskRows], now: datetime
 ) -> Sorted:

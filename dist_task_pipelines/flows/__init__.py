@@ -10,7 +10,7 @@ passed in) or of Dagster.
 
 from dist_task_pipelines.flows.catalog import Catalog
 from dist_task_pipelines.flows.checks import ConfigModels
-from dist_task_pipelines.flows.inputs import task_config, task_input
+from dist_task_pipelines.flows.inputs import outputs_read, task_config, task_input
 from dist_task_pipelines.flows.outputs import Outputs
 from dist_task_pipelines.flows.parameters import check_params, convert
 from dist_task_pipelines.flows.resolution import resolve_definition
@@ -25,6 +25,7 @@ __all__ = [
     "convert",
     "fill_secrets",
     "flow_from",
+    "outputs_read",
     "redact",
     "resolve_definition",
     "task_config",

@@ -26,6 +26,7 @@ from dist_task_pipelines.flows.placeholders import (
     Source,
     escaped,
     has_syntax,
+    placeholders,
     template,
     texts,
     written,
@@ -73,6 +74,18 @@ def task_config(task: Task, input: JsonObject, outputs: Outputs) -> JsonObject:
         }
     except UnresolvedError:
         raise InvalidParams(list(_unfilled(task.config, values))) from None
+
+
+def outputs_read(task: Task) -> frozenset[str]:
+    """The tasks whose outputs its input or its config is made of."""
+    by_path = (output_path(path).tasks for path in task.input_from.values())
+    by_placeholder = (
+        placeholder.task
+        for _, text in texts(task.config, "config")
+        for placeholder in placeholders(text)
+        if placeholder.source is Source.OUTPUT
+    )
+    return frozenset(by_placeholder).union(*by_path)
 
 
 @dataclass(frozen=True, slots=True)

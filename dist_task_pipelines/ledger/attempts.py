@@ -55,7 +55,9 @@ _FOUND = (  # by a task, for each member of its batch
     sa.select(
         _transaction.seq,
         *STATE_COLUMNS,
-        _task.output_data,
+        sa.case(
+            (_task.task_id.in_(sa.bindparam("outputs", expanding=True)), _task.output_data)
+        ).label("output_data"),
         sa.case((_task.task_id == sa.bindparam("task"), _task.request)).label("request"),
         _exception.retry_times,
     )
@@ -87,14 +89,26 @@ class AttemptStore:
 
     @reads
     def load(
-        self, connection: Connection, batch: Batch, task_id: str, upstream: Collection[str] = ()
+        self,
+        connection: Connection,
+        batch: Batch,
+        task_id: str,
+        *,
+        depends_on: Collection[str] = (),
+        outputs: Collection[str] = (),
     ) -> dict[int, dict[str, TaskRow]]:
         """What a task finds, for each of the batch's members that it still owns.
 
-        That is its own row and those of the tasks upstream, where they have started; only its
-        own has a request.
+        That is its own row and those of other tasks that it needs, where they have started. Only
+        its own has a request.
+
+        Args:
+            depends_on: tasks whose states decide whether it may be called.
+            outputs: tasks whose outputs it reads; the others' are left out, since all that a
+                batch has may be large.
         """
-        values = {"batch": batch.id, "task": task_id, "tasks": [task_id, *upstream]}
+        tasks_needed = [*{task_id, *depends_on, *outputs}]
+        values = {"batch": batch.id, "task": task_id, "tasks": tasks_needed, "outputs": [*outputs]}
         loaded: dict[int, dict[str, TaskRow]] = defaultdict(dict)
         for row in connection.execute(_FOUND, values):
             tasks = loaded[row.seq]

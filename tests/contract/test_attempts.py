@@ -63,7 +63,7 @@ def test_an_attempt_that_begins_is_recorded(ledger: Ledger, clock: SteppableCloc
     assert (task.input_data, task.name, task.type) == ({"b": 1, "a": 2}, "call deduct", "http")
     [(key, most)] = ask(ledger, "SELECT idempotency_key, max_retry FROM dist_task")
     assert (key, most) == ("or%20der%2F1:deduct", 3)
-    loaded = ledger.attempts.load(batch, "deduct", ["notify"])
+    loaded = ledger.attempts.load(batch, "deduct", depends_on=["notify"])
     running = TaskState(TaskStatus.RUNNING, attempts=1)
     assert loaded == {begin.seq: {"deduct": TaskRow(running, 0, request, None)}}
     last = ledger.transactions.logs("or der/1")[-1]
@@ -479,7 +479,7 @@ def test_outputs_come_out_as_they_went_in(ledger: Ledger) -> None:
     kept = task_of(ledger, "a", "deduct").output_data
     assert kept == output
     assert list(kept or ()) == list(output)
-    loaded = ledger.attempts.load(batch, "deduct")
+    loaded = ledger.attempts.load(batch, "notify", outputs=["deduct"])
     assert [rows["deduct"].output for rows in loaded.values()] == [output, output]
 
 
@@ -539,12 +539,19 @@ def test_a_request_that_was_frozen_is_given_to_the_next_attempt(
 def test_what_was_not_begun_is_not_loaded(ledger: Ledger) -> None:
     batch = take(ledger, a_flow(ledger), "a", "b")
     seqs = [member.seq for member in batch.members]
-    assert ledger.attempts.load(batch, "notify", ["deduct"]) == {seq: {} for seq in seqs}
+    assert ledger.attempts.load(batch, "notify", depends_on=["deduct"]) == {seq: {} for seq in seqs}
     call(ledger, batch, "deduct", success({"receipt": 7}), "a")
-    loaded = ledger.attempts.load(batch, "deduct")
+    loaded = ledger.attempts.load(batch, "notify", outputs=["deduct"])
     assert loaded[seqs[0]]["deduct"].output == {"receipt": 7}
     assert loaded[seqs[1]] == {}
     assert ledger.attempts.load(batch, "notify") == {seq: {} for seq in seqs}
+
+
+def test_an_output_is_loaded_only_for_who_reads_it(ledger: Ledger) -> None:
+    batch = take(ledger, a_flow(ledger), "a")
+    call(ledger, batch, "deduct", success({"receipt": 7}), "a")
+    [rows] = ledger.attempts.load(batch, "notify", depends_on=["deduct"]).values()
+    assert (rows["deduct"].state.status, rows["deduct"].output) == (TaskStatus.SUCCESS, None)
 
 
 def test_finishing_nothing_changes_nothing(ledger: Ledger) -> None:

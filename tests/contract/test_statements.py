@@ -145,7 +145,7 @@ def a_life(ledger: Ledger, flow: Flow, number: int) -> int:
     with sent(ledger) as statements:
         batch = take(ledger, flow, *ids)
         for task in flow.tasks:
-            ledger.attempts.load(batch, task.id, task.depends_on)
+            ledger.attempts.load(batch, task.id, depends_on=task.depends_on)
             start(ledger, batch, task.id)
             finish(ledger, batch, task.id, dict.fromkeys(ids, success()))
         ledger.batches.end(batch.id, BatchEnd.DONE)

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -76,8 +77,8 @@ def test_a_start_that_comes_too_late_raises(
     batch = bench.take(bench.flow(), *FIVE)
     load = bench.ledger.attempts.load
 
-    def slow_load(*args: object) -> object:
-        loaded = load(*args)  # type: ignore[arg-type]
+    def slow_load(*args: Any, **kwargs: Any) -> object:
+        loaded = load(*args, **kwargs)
         clock.step(1000)
         bench.ledger.batches.expire()
         return loaded

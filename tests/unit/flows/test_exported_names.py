@@ -10,6 +10,7 @@ def test_the_public_names() -> None:
         "convert",
         "fill_secrets",
         "flow_from",
+        "outputs_read",
         "redact",
         "resolve_definition",
         "task_config",

@@ -6,7 +6,7 @@ import pytest
 from dist_task_pipelines.domain.errors import InvalidParams
 from dist_task_pipelines.domain.flow import InputField
 from dist_task_pipelines.domain.json import JsonObject, JsonValue
-from dist_task_pipelines.flows import task_config, task_input
+from dist_task_pipelines.flows import outputs_read, task_config, task_input
 from tests.unit.flows.making import faults_of, fields, task
 
 OUTPUTS: dict[str, JsonObject] = {
@@ -136,6 +136,19 @@ INPUT: JsonObject = {
     "list": ["${secret.X}"],
     "deep": {"er": {"x y": -0.5}},
 }
+
+
+def test_the_tasks_whose_outputs_are_read() -> None:
+    reading = task(
+        "t",
+        input_from={"f": "$.deduct.amount", "g": "$.lines[?@.sku == $.stock.sku]"},
+        config={
+            "url": "http://h/${input.id}/${tasks.ship.output.id}?${secret.KEY}",
+            "headers": {"X": ["$${tasks.escaped.output.id}", "${tasks.pay.output.receipt.no}"]},
+        },
+    )
+    assert outputs_read(reading) == {"deduct", "lines", "stock", "ship", "pay"}
+    assert outputs_read(task("t", config={"url": "http://h"})) == frozenset()
 
 
 @pytest.mark.parametrize(
