@@ -210,3 +210,5 @@ def _watch(processes: list[ManagedProcess], stop: threading.Event) -> None:
     while not stop.wait(WATCH_INTERVAL):
         for each in restarts:
             each.look(time.monotonic())
+        for process in processes:
+            process.bound_log()

@@ -3,6 +3,7 @@
 import ctypes
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ PR_SET_NAME = 15  # what `ps` and `top` show as its command
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STDIN = 0  # as a descriptor; `sys.stdin` is another one in a child by then
 TAIL_BYTES = 4000
+LOG_BYTES = 20_000_000  # of a log file; then it begins anew, and the one before it is kept
 
 _libc = ctypes.CDLL(None)
 # Elsewhere than on Linux, libraries of the system do not survive a fork.
@@ -73,6 +75,16 @@ class ManagedProcess(ABC):
         if self._is_there():
             os.killpg(self._pid, signal.SIGKILL)  # it leads a group of its own
             self._wait(None)
+
+    def bound_log(self) -> None:
+        """Put the log file aside if it is large, in place of the one put aside before.
+
+        The process goes on writing to the same file; a line that it writes at this moment may be
+        lost.
+        """
+        if self.log_file.stat().st_size > LOG_BYTES:
+            shutil.copyfile(self.log_file, self.log_file.with_suffix(".log.1"))
+            os.truncate(self.log_file, 0)
 
     def log_tail(self) -> str:
         """The last lines that it logged."""

@@ -51,6 +51,14 @@ def wait_for_ever(*, deaf: bool) -> None:
         signal.pause()
 
 
+def chat() -> None:
+    """Say the same again and again."""
+    while True:
+        sys.stderr.write("I say\n")
+        sys.stderr.flush()
+        time.sleep(0.001)
+
+
 def fail() -> None:
     """Break."""
     raise LookupError("what was looked for")
@@ -161,6 +169,24 @@ def test_it_can_be_started_again(start: Start, tmp_path: Path) -> None:
     process.start()
     eventually(lambda: process.has_ended, "it ends again", SOON)
     assert process.log_tail().count("good morning") == 2
+
+
+def test_its_log_file_does_not_grow_for_ever(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "LOG_BYTES", 100)
+    process = start(ForkedProcess("chatty", chat, ENVIRONMENT, tmp_path))
+    kept = tmp_path / "chatty.log.1"
+
+    def is_put_aside() -> bool:
+        process.bound_log()
+        return kept.exists()
+
+    eventually(is_put_aside, "the file is put aside", SOON)
+    assert kept.read_text().startswith("I say\nI say\n")
+    eventually(lambda: "I say" in process.log_tail(), "it goes on", SOON)
+    with process.log_file.open("rb") as log:
+        assert log.read(1) == b"I", "at the beginning of the file"
 
 
 def test_a_program_is_managed_in_the_same_way(start: Start, tmp_path: Path) -> None:

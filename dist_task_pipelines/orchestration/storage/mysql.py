@@ -35,6 +35,7 @@ def _pooled(url: str, pool_recycle: int = POOL_RECYCLE, max_overflow: int = MAX_
         pool_size=POOL_SIZE,
         max_overflow=max_overflow,
         pool_recycle=pool_recycle,
+        hide_parameters=True,
         connect_args=answering_within(ANSWER_TIMEOUT, make_url(url)),
         **NOTHING_ON_RETURN,
     )
