@@ -1,16 +1,13 @@
 """The platform's parts, put together from the settings."""
 
-from dataclasses import asdict
-
 from dist_task_pipelines.application import application_root
 from dist_task_pipelines.domain.errors import Fault, InvalidConfiguration
-from dist_task_pipelines.domain.flow import Flow, RetrySettings
+from dist_task_pipelines.domain.flow import Flow
 from dist_task_pipelines.domain.json import JsonObject, JsonValue
-from dist_task_pipelines.domain.status import Backoff, RetryStrategy
 from dist_task_pipelines.engine.judging import Limits
 from dist_task_pipelines.executors import Registry
 from dist_task_pipelines.flows import Catalog, flow_from, resolve_definition
-from dist_task_pipelines.flows.stored import DEFAULT_RETRY
+from dist_task_pipelines.flows.stored import stored
 from dist_task_pipelines.ledger import Ledger, schema
 from dist_task_pipelines.ledger.database import Database
 from dist_task_pipelines.ledger.records import DispatchLimits, FlowRecord
@@ -51,12 +48,7 @@ def open_ledger(settings: Settings) -> Ledger:
 
 
 def _flow(record: FlowRecord) -> Flow:
-    stored = dict(record.definition)
-    retry = {**asdict(RetrySettings()), **stored.pop(DEFAULT_RETRY, {})}
-    retry["strategy"] = RetryStrategy(retry["strategy"])
-    retry["backoff"] = Backoff(retry["backoff"])
-    default = RetrySettings(**retry)
-    return flow_from(stored, id=record.id, version=record.version, default_retry=default)
+    return flow_from(record.definition, id=record.id, version=record.version)
 
 
 def resolve_flow(
@@ -76,7 +68,7 @@ def resolve_flow(
         catalog=open_catalog(settings, registry),
         config_models=registry.config_models(),
     )
-    return {**resolved, DEFAULT_RETRY: asdict(settings.default_retry)}
+    return stored(resolved, settings.default_retry)
 
 
 def open_catalog(settings: Settings, registry: Registry) -> Catalog:

@@ -5,7 +5,7 @@ from typing import Any
 
 from dist_task_pipelines import schemas
 from dist_task_pipelines.domain.json import JsonObject
-from dist_task_pipelines.flows.stored import apart
+from dist_task_pipelines.flows.stored import split_stored
 from dist_task_pipelines.ledger.records import (
     ExceptionRecord,
     FlowRecord,
@@ -26,7 +26,7 @@ def flow(record: FlowSummary) -> schemas.FlowVersion:
         version=record.version,
         description=record.description,
         flow_type=record.flow_type,
-        **(apart(record.definition) if isinstance(record, FlowRecord) else {}),
+        **(split_stored(record.definition) if isinstance(record, FlowRecord) else {}),
         is_active=record.is_active,
         created_at=record.created_at,
         updated_at=record.updated_at,

@@ -95,13 +95,14 @@ class DbConfig(ExecutorConfig):
             for name in sorted((given & optional) - needed - allowed)
         ]
         faults += [f"`data` lacks the key {name!r}" for name in self.keys if name not in self.data]
-        if isinstance(self.expect_rows, int) and self.expect_rows > self.limit:
-            faults += [f"`expect_rows` must not be above `limit` ({self.limit})"] * (
-                self.operation == "select"
-            )
+        if self.operation == "select" and self._expects_more_than_it_reads():
+            faults.append(f"`expect_rows` must not be above `limit` ({self.limit})")
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _expects_more_than_it_reads(self) -> bool:
+        return isinstance(self.expect_rows, int) and self.expect_rows > self.limit
 
     def named_columns(self) -> set[str]:
         """Every column that the config names."""

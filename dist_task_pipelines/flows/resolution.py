@@ -23,6 +23,7 @@ from dist_task_pipelines.flows.graph import (
     edges_of,
     upstream_of,
 )
+from dist_task_pipelines.flows.stored import TASK_DEFINITIONS
 
 
 def resolve_definition(
@@ -50,7 +51,7 @@ def resolve_definition(
         raise InvalidDefinition(faults)
     used = dict.fromkeys(task["task_name"] for task in given["tasks"])
     definitions = {task_name: catalog.definitions[task_name] for task_name in used}
-    return {**given, "name": name, "task_definitions": definitions}
+    return {**given, "name": name, TASK_DEFINITIONS: definitions}
 
 
 def _as_object(definition: JsonValue) -> JsonObject:

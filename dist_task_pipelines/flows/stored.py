@@ -3,7 +3,7 @@
 A stored definition was checked when it was made; nothing here checks it again.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from dist_task_pipelines.domain.flow import Flow, InputField, RetrySettings, Task
 from dist_task_pipelines.domain.json import JsonObject
@@ -14,14 +14,18 @@ TASK_DEFINITIONS, DEFAULT_RETRY = "task_definitions", "default_retry"  # added w
 _ENUMS = {"strategy": RetryStrategy, "backoff": Backoff}
 
 
-def flow_from(
-    definition: JsonObject, *, id: str, version: int, default_retry: RetrySettings
-) -> Flow:
-    """The flow that `resolve_definition` made this definition of.
+def stored(resolved: JsonObject, default_retry: RetrySettings) -> JsonObject:
+    """What `resolve_definition` made, with the retry settings of tasks that have none."""
+    return {**resolved, DEFAULT_RETRY: asdict(default_retry)}
+
+
+def flow_from(definition: JsonObject, *, id: str, version: int) -> Flow:
+    """The flow of a stored definition.
 
     What a task says goes before what its task definition says; of `retry`, key by key, and
-    both before `default_retry`. At each of the two, `timeout` goes before `config.timeout`.
+    both before the default. At each of the two, `timeout` goes before `config.timeout`.
     """
+    default_retry = _retry(definition.get(DEFAULT_RETRY, {}), {}, RetrySettings())
     definitions = definition[TASK_DEFINITIONS]
     return Flow(
         id=id,
@@ -35,7 +39,7 @@ def flow_from(
     )
 
 
-def apart(definition: JsonObject) -> JsonObject:
+def split_stored(definition: JsonObject) -> JsonObject:
     """A stored definition as it is shown: `definition`, as it was sent, and what was added."""
     added = {key: definition.get(key) for key in (TASK_DEFINITIONS, DEFAULT_RETRY)}
     sent = {key: value for key, value in definition.items() if key not in added}

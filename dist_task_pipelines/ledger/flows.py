@@ -298,10 +298,6 @@ def _audit(
     insert_rows(connection, tables.operator_action, [row])
 
 
-def _is_in_use(connection: Connection, row: AnyRow) -> bool:
-    return row.is_active or _has_any(connection, row.id, MAY_GO_ON)
-
-
 def _has_any(
     connection: Connection, identifier: str, statuses: Sequence[TransactionStatus]
 ) -> bool:

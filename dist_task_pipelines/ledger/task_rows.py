@@ -40,13 +40,9 @@ _ALL_DONE = (
 States = dict[int, dict[str, TaskState]]  # by seq and task id
 
 
-def task_states(
-    connection: Connection, seqs: Collection[int], task_ids: Collection[str] | None = None
-) -> States:
-    """The states of the started tasks of these transactions: of all, or of those named."""
+def task_states(connection: Connection, seqs: Collection[int]) -> States:
+    """The states of the started tasks of these transactions."""
     query = sa.select(_task.seq, *STATE_COLUMNS).where(_task.seq.in_(seqs))
-    if task_ids is not None:
-        query = query.where(_task.task_id.in_(task_ids))
     return states_beside(connection.execute(query))
 
 

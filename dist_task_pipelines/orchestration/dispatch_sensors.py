@@ -17,7 +17,7 @@ from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import DispatchedBatch, DispatchLimits
 from dist_task_pipelines.orchestration.dispatcher import waiting_for_worker
-from dist_task_pipelines.orchestration.flow_job import BATCH_RESOURCE
+from dist_task_pipelines.orchestration.flow_job import batch_run_config
 from dist_task_pipelines.orchestration.launching import BatchLauncher
 from dist_task_pipelines.orchestration.run_launcher import PlatformRunLauncher
 from dist_task_pipelines.orchestration.tags import batch_tags
@@ -139,7 +139,7 @@ def run_requests(batches: Sequence[DispatchedBatch]) -> list[RunRequest]:
         RunRequest(
             run_key=run_key(batch),
             job_name=batch.flow_id,
-            run_config={"resources": {BATCH_RESOURCE: {"config": {"batch_id": batch.id}}}},
+            run_config=batch_run_config(batch.id),
             tags=batch_tags(batch),
         )
         for batch in batches

@@ -146,11 +146,19 @@ def build_op(flow: Flow, task: Task) -> OpDefinition:
     )
 
 
+def batch_run_config(batch_id: int) -> dict[str, Any]:
+    """What the run of a dispatched batch is launched with."""
+    return _run_config({"batch_id": batch_id})
+
+
 def example_run_config(flow: Flow) -> dict[str, Any]:
     """What the Launchpad is filled with: one transaction, with an example for each parameter."""
     params = {task.id: example for task in flow.tasks if (example := _example_params(task))}
-    transaction = {"transaction_id": f"{flow.name}-example-1", "params": params}
-    return {"resources": {BATCH_RESOURCE: {"config": transaction}}}
+    return _run_config({"transaction_id": f"{flow.name}-example-1", "params": params})
+
+
+def _run_config(batch: dict[str, Any]) -> dict[str, Any]:
+    return {"resources": {BATCH_RESOURCE: {"config": batch}}}
 
 
 def _example_params(task: Task) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from dagster._core.snap import ExecutionPlanSnapshot, snapshot_from_execution_pl
 from dist_task_pipelines.application import application_root
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import DispatchedBatch
-from dist_task_pipelines.orchestration.flow_job import BATCH_RESOURCE
+from dist_task_pipelines.orchestration.flow_job import batch_run_config
 from dist_task_pipelines.orchestration.run_launcher import stop_batch
 from dist_task_pipelines.orchestration.tags import batch_tags
 
@@ -91,7 +91,7 @@ class BatchLauncher:
         return self._instance.create_run(
             run_id=batch.run_id,
             job_name=job.name,
-            run_config={"resources": {BATCH_RESOURCE: {"config": {"batch_id": batch.id}}}},
+            run_config=batch_run_config(batch.id),
             tags={**job.run_tags, **batch_tags(batch), **family},
             parent_run_id=parent,
             root_run_id=root,
@@ -123,8 +123,7 @@ class BatchLauncher:
 
 def _plan_snapshot(job: JobDefinition) -> ExecutionPlanSnapshot:
     """The steps of a run of the whole job; the batch's id changes nothing in it."""
-    config = {"resources": {BATCH_RESOURCE: {"config": {"batch_id": 0}}}}
-    plan = create_execution_plan(job, run_config=config)
+    plan = create_execution_plan(job, run_config=batch_run_config(0))
     return snapshot_from_execution_plan(plan, job.get_job_snapshot_id())
 
 

@@ -5,7 +5,7 @@ missing: a retry is due at once.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from dist_task_pipelines.domain.status import (
     TransactionStatus,
 )
 from dist_task_pipelines.flows import Catalog, check_params, flow_from, resolve_definition
-from dist_task_pipelines.flows.stored import DEFAULT_RETRY
+from dist_task_pipelines.flows.stored import stored
 from dist_task_pipelines.testing.rows import ExceptionRow, FlowRow, TaskRow, TransactionRow, now
 from dist_task_pipelines.testing.script import Script
 
@@ -61,28 +61,28 @@ class Memory:
         """Store a definition as the flow's next version; an identical one makes none."""
         if isinstance(definition, str):
             definition = json.loads(definition)
-        stored = resolve_definition(
+        resolved = resolve_definition(
             definition, name=name, catalog=self.catalog, config_models=_config_models()
         )
-        return self.add_flow(name, stored, flow_type, user, description)
+        return self.add_flow(name, resolved, flow_type, user, description)
 
     def add_flow(
-        self, name: str, stored: JsonObject, flow_type: str, user: str, description: str
+        self, name: str, resolved: JsonObject, flow_type: str, user: str, description: str
     ) -> FlowRow:
         """Store what `resolve_definition` made."""
-        stored = {**stored, DEFAULT_RETRY: asdict(RetrySettings())}
+        definition = stored(resolved, RetrySettings())
         versions = [row for row in self.flows.values() if row.flow.name == name]
         newest = versions[-1] if versions else None
-        if newest and not newest.is_deleted and _same(newest.definition, stored):
+        if newest and not newest.is_deleted and _same(newest.definition, definition):
             newest.is_active = True
             return newest
         version = newest.flow.version + 1 if newest else 1
         identifier = flow_id(name, version)
         if identifier in self.flows:
             raise Conflict(f"the name {name!r} differs from another flow's only in '-' and '_'")
-        flow = flow_from(stored, id=identifier, version=version, default_retry=RetrySettings())
+        flow = flow_from(definition, id=identifier, version=version)
         text = description or flow.description
-        row = FlowRow(flow, stored, flow_type, user, text, updated_user=user)
+        row = FlowRow(flow, definition, flow_type, user, text, updated_user=user)
         self.flows[identifier] = row
         return row
 

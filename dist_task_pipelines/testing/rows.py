@@ -9,7 +9,7 @@ from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.state import Grant, TaskState
 from dist_task_pipelines.domain.status import Health, LogAction, TaskStatus, TransactionStatus
-from dist_task_pipelines.flows.stored import apart
+from dist_task_pipelines.flows.stored import split_stored
 
 
 def now() -> datetime:
@@ -40,7 +40,7 @@ class FlowRow:
             version=self.flow.version,
             description=self.description,
             flow_type=self.flow_type,
-            **(apart(self.definition) if with_definition else {}),
+            **(split_stored(self.definition) if with_definition else {}),
             is_active=self.is_active,
             created_at=self.created_at,
             updated_at=self.updated_at,

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from dist_task_pipelines.domain.flow import RetrySettings
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.flows import flow_from
 from dist_task_pipelines.orchestration.keeping import keeping_open, kept
@@ -26,7 +25,7 @@ def one_run(settings: Settings, *configs: JsonObject) -> list[JsonObject]:
                 "tasks": [{"id": "t", "task_name": name}],
                 "task_definitions": {name: {"type": name, "config": {}, "input_fields": None}},
             }
-            [task] = flow_from(definition, id="x", version=1, default_retry=RetrySettings()).tasks
+            [task] = flow_from(definition, id="x", version=1).tasks
             request = {"config": config, "input": {}}
             outputs.append(loop.run(caller.call(task, request, idempotency_key="o:t")).output)
     return outputs

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dist_task_pipelines.domain.flow import Flow, RetrySettings
+from dist_task_pipelines.domain.flow import Flow
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.status import TransactionStatus
 from dist_task_pipelines.engine.batch_run import BatchRun, TaskReport
@@ -52,9 +52,7 @@ PENDING, RUNNING = TransactionStatus.PENDING, TransactionStatus.RUNNING
 
 def build(record: FlowRecord) -> Flow:
     """The runnable flow of a stored version."""
-    return flow_from(
-        record.definition, id=record.id, version=record.version, default_retry=RetrySettings()
-    )
+    return flow_from(record.definition, id=record.id, version=record.version)
 
 
 def act(identifier: str, *after: str, task_name: str = "act", **options: Any) -> JsonObject:

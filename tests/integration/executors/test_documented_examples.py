@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from dist_task_pipelines.assembly import open_catalog
-from dist_task_pipelines.domain.flow import RetrySettings
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.engine.calls import Caller
@@ -140,7 +139,7 @@ def run(
             stored = resolve_definition(
                 text, name="x", catalog=catalog, config_models=registry.config_models()
             )
-            [task] = flow_from(stored, id="x_v1", version=1, default_retry=RetrySettings()).tasks
+            [task] = flow_from(stored, id="x_v1", version=1).tasks
             request = {"config": task_config(task, input, {}), "input": input}
             key = f"order-1:{task.id}"
             return runner.run(caller.call(task, request, idempotency_key=key))

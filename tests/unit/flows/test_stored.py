@@ -6,21 +6,22 @@ from dist_task_pipelines.domain.flow import Flow, InputField, RetrySettings, Tas
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.status import Backoff, RetryStrategy
 from dist_task_pipelines.flows import Catalog, flow_from, resolve_definition
+from dist_task_pipelines.flows.stored import stored
 from tests.unit.flows.making import MODELS
 
 DEFAULT = RetrySettings(max_attempts=7, interval=9, max_interval=90)
 
 
-def stored(task: JsonObject, **definition: Any) -> Flow:
+def flow_of(task: JsonObject, **definition: Any) -> Flow:
     """The flow of one task, from its definition through the stored form."""
     catalog = Catalog.parse({"tasks": {"each": {"type": "open", **definition}}})
     given = {"tasks": [{"id": "t", "task_name": "each", **task}]}
     resolved = resolve_definition(given, name="pay", catalog=catalog, config_models=MODELS)
-    return flow_from(resolved, id="pay_v3", version=3, default_retry=DEFAULT)
+    return flow_from(stored(resolved, DEFAULT), id="pay_v3", version=3)
 
 
 def only(task: JsonObject, **definition: Any) -> Task:
-    return stored(task, **definition).tasks[0]
+    return flow_of(task, **definition).tasks[0]
 
 
 def test_a_flow_carries_its_identity_and_its_tasks_in_order() -> None:
@@ -33,7 +34,7 @@ def test_a_flow_carries_its_identity_and_its_tasks_in_order() -> None:
         ],
     }
     resolved = resolve_definition(given, name="pay-all", catalog=catalog, config_models=MODELS)
-    flow = flow_from(resolved, id="pay_all_v3", version=3, default_retry=DEFAULT)
+    flow = flow_from(stored(resolved, DEFAULT), id="pay_all_v3", version=3)
     assert (flow.id, flow.name, flow.version, flow.description) == (
         "pay_all_v3",
         "pay-all",
@@ -78,7 +79,7 @@ def test_input_from_is_kept() -> None:
     catalog = Catalog.parse({"tasks": {"each": {"type": "open"}}})
     given = {"tasks": [{"id": "t", "task_name": "each"}, wired]}
     resolved = resolve_definition(given, name="pay", catalog=catalog, config_models=MODELS)
-    flow = flow_from(resolved, id="pay_v1", version=1, default_retry=DEFAULT)
+    flow = flow_from(stored(resolved, DEFAULT), id="pay_v1", version=1)
     assert flow.by_id["u"].input_from == {"a": "$.t.x"}
 
 
