@@ -5,7 +5,7 @@ The flows in the ledger become jobs; sensors launch them; the job `intervene` is
 
 import dagster as dg
 
-from dist_task_pipelines.assembly import check_limits, dispatch_limits
+from dist_task_pipelines.assembly import dispatch_limits, limits_of_checks
 from dist_task_pipelines.orchestration.dispatch_sensors import dispatch_tick_seconds
 from dist_task_pipelines.orchestration.flow_job import flow_jobs
 from dist_task_pipelines.orchestration.intervene_job import intervene_job
@@ -35,7 +35,7 @@ def defs() -> dg.Definitions:
     jobs = flow_jobs(settings)
     requests = requests_resources(settings)
     names = flow_names(jobs)
-    judged_by = check_limits(settings)
+    judged_by = limits_of_checks(settings)
     every = dispatch_tick_seconds()
     return dg.Definitions(
         assets=ledger_assets(names),

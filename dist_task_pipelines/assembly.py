@@ -80,7 +80,7 @@ def open_catalog(settings: Settings, registry: Registry) -> Catalog:
     return Catalog.load(settings.tasks.file, registry.config_models())
 
 
-def check_limits(settings: Settings) -> Limits:
+def limits_of_checks(settings: Settings) -> Limits:
     """What the checks hold the numbers against."""
     checks = settings.checks
     return Limits(

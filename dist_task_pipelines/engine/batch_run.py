@@ -18,7 +18,7 @@ from dist_task_pipelines.domain.status import Applied, TaskStatus
 from dist_task_pipelines.engine.calls import Caller
 from dist_task_pipelines.engine.event_loop import Ended, EventLoop
 from dist_task_pipelines.engine.lease import LeaseKeeper
-from dist_task_pipelines.engine.requests import Attempt, Sorted, prepare, sort
+from dist_task_pipelines.engine.requests import Attempt, Partition, partition, prepare
 from dist_task_pipelines.engine.writing import NOT_CALLED, AttemptWriter
 from dist_task_pipelines.flows import outputs_read
 from dist_task_pipelines.ledger import Ledger
@@ -143,7 +143,7 @@ class BatchRun:
             )
         )
         now = self._writer.patiently(self._ledger.clock.now)
-        members = sort(self.flow, task, self.batch, loaded, now)
+        members = partition(self.flow, task, self.batch, loaded, now)
         going = [] if self.was_stopped else members.ready
         attempts = [prepare(task, member, loaded[member.seq]) for member in going]
         del loaded  # outputs may be large, and calls take long
@@ -204,7 +204,7 @@ class BatchRun:
         for turns in self._under_way:
             turns.cancel()
 
-    def _report(self, task: Task, members: Sorted, finishes: Sequence[Finish]) -> TaskReport:
+    def _report(self, task: Task, members: Partition, finishes: Sequence[Finish]) -> TaskReport:
         succeeded = [end for end in finishes if end.verdict.status is TaskStatus.SUCCESS]
         failed = {end.seq: end for end in finishes if not end.outcome.succeeded}
         exceptions = self._open_exceptions(task, list(failed))

@@ -44,7 +44,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
+class Partition:
     """The members of a batch, as a task finds them.
 
     Attributes:
@@ -58,11 +58,11 @@ class Sorted:
     waiting: list[Member] = field(default_factory=list)
 
 
-def sort(
+def partition(
     flow: Flow, task: Task, batch: Batch, loaded: Mapping[int, TaskRows], now: datetime
-) -> Sorted:
+) -> Partition:
     """Sort those members of the batch that it still owns, which are those loaded."""
-    members = Sorted()
+    members = Partition()
     for member in batch.members:
         if member.seq not in loaded:
             continue

@@ -16,7 +16,7 @@ _worker = tables.worker.c
 _claim = tables.run_claim.c
 _batch = tables.batch.c
 
-BEAT_SECONDS = 3  # between two heartbeats
+HEARTBEAT_SECONDS = 3  # between two heartbeats
 DEAD_AFTER_SECONDS = 15  # without one
 FORGOTTEN_AFTER = timedelta(hours=1)
 CLAIMS_KEPT = timedelta(days=7)  # of workers that ended without letting go of them
@@ -29,8 +29,8 @@ class WorkerStore:
         self.database = database
 
     @writes
-    def join(self, connection: Connection, name: str, *, host: str, pid: int) -> None:
-        """Enter a worker in the list, and forget those that have long been gone."""
+    def register(self, connection: Connection, name: str, *, host: str, pid: int) -> None:
+        """Add a worker; forget those that have long been gone, and old claims."""
         now = self.database.clock.now()
         connection.execute(
             sa.delete(tables.worker).where(_worker.last_seen_at < now - FORGOTTEN_AFTER)
@@ -41,11 +41,11 @@ class WorkerStore:
         upsert_rows(connection, tables.worker, [{**row, **times}], replace=list(times))
 
     @writes
-    def beat(self, connection: Connection, name: str, *, runs: int) -> bool:
-        """Say that the worker is there and executes so many runs.
+    def heartbeat(self, connection: Connection, name: str, *, runs: int) -> bool:
+        """The worker is alive and executes so many runs.
 
         Returns:
-            whether the list has it still: one that was silent for long must join anew.
+            whether it is registered still: one that was silent for long must register anew.
         """
         changed = connection.execute(
             sa.update(tables.worker)
@@ -55,15 +55,15 @@ class WorkerStore:
         return bool(changed.rowcount)
 
     @writes
-    def leave(self, connection: Connection, name: str) -> None:
-        """Strike the worker off the list, and what it claimed."""
+    def deregister(self, connection: Connection, name: str) -> None:
+        """Remove the worker, and what it claimed."""
         connection.execute(sa.delete(tables.worker).where(_worker.name == name))
         connection.execute(sa.delete(tables.run_claim).where(_claim.worker == name))
 
     @reads
     def alive(self, connection: Connection) -> list[WorkerRecord]:
         """The workers that sent a heartbeat in the last DEAD_AFTER_SECONDS, by name."""
-        query = sa.select(tables.worker).where(_worker.last_seen_at >= self._dead_line())
+        query = sa.select(tables.worker).where(_worker.last_seen_at >= self._alive_since())
         rows = connection.execute(query.order_by(_worker.name))
         return [WorkerRecord(**row._mapping) for row in rows]
 
@@ -100,10 +100,10 @@ class WorkerStore:
         claimed = connection.scalar(sa.select(_claim.worker).where(_claim.run_id == run_id))
         names = {claimed, batch.worker if batch else None} - {None}
         living = sa.select(_worker.name).where(
-            _worker.name.in_(names), _worker.last_seen_at >= self._dead_line()
+            _worker.name.in_(names), _worker.last_seen_at >= self._alive_since()
         )
         return connection.scalar(living) is not None
 
-    def _dead_line(self) -> sa.BindParameter[object]:
+    def _alive_since(self) -> sa.BindParameter[object]:
         since = self.database.clock.now() - timedelta(seconds=DEAD_AFTER_SECONDS)
         return sa.literal(since, _worker.last_seen_at.type)

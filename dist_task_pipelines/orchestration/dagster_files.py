@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from dist_task_pipelines.domain.errors import LedgerUnavailable
 from dist_task_pipelines.orchestration.launching import LOCATION
 from dist_task_pipelines.orchestration.run_launcher import PlatformRunLauncher
-from dist_task_pipelines.orchestration.storage.events import EventsTogether
+from dist_task_pipelines.orchestration.storage.events import BufferedEventLog
 from dist_task_pipelines.settings import Settings, hide_password
 
 STORAGE_URL_VARIABLE = "DIST_TASK_DAGSTER_STORAGE_URL"
@@ -60,8 +60,8 @@ def dagster_instance(settings: Settings) -> Iterator[DagsterInstance]:
         # handlers of the other runs in the process and deadlocks with them.
         instance.get_yaml_python_handlers = _no_handlers  # type: ignore[method-assign]
         instance._subscribers = _Listeners()
-        assert isinstance(instance.event_log_storage, EventsTogether)
-        instance.event_log_storage.keep_events_back()
+        assert isinstance(instance.event_log_storage, BufferedEventLog)
+        instance.event_log_storage.start_buffering()
         yield instance
 
 

@@ -12,7 +12,7 @@ LOOKS = 2  # at the young alone; the next takes in the older
 OLDER_LOOKS = 5  # at the older, likewise; the next takes in the oldest
 
 
-def spare_what_is_there() -> None:
+def tune_garbage_collector() -> None:
     """From now on the collector leaves alone what the process holds, and looks less often."""
     gc.collect()
     gc.freeze()

@@ -26,7 +26,7 @@ from dist_task_pipelines.engine.event_loop import EventLoop
 from dist_task_pipelines.engine.submit import SubmitRequest, submit
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import Batch, BatchEnd
-from dist_task_pipelines.orchestration.step_executor import cancel_requested, stop_requested
+from dist_task_pipelines.orchestration.step_executor import cancel_requested, stop_event
 from dist_task_pipelines.orchestration.tags import PERSON
 from dist_task_pipelines.settings import Settings
 
@@ -82,7 +82,7 @@ def batch_resource(settings: Settings) -> ResourceDefinition:
         )
         with holding(ledger, batch):
             _name_left_alone(context, batch)
-            stop = stop_requested(run.run_id)
+            stop = stop_event(run.run_id)
             with BatchRun(
                 ledger,
                 *participants,

@@ -23,7 +23,7 @@ from dist_task_pipelines.api.protocol import PatientProtocol
 from dist_task_pipelines.assembly import open_ledger
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.orchestration.dispatcher import DispatchThread, dispatching
-from dist_task_pipelines.orchestration.garbage import spare_what_is_there
+from dist_task_pipelines.orchestration.garbage import tune_garbage_collector
 from dist_task_pipelines.orchestration.jobs import Jobs
 from dist_task_pipelines.orchestration.signals import at_stop_signals
 from dist_task_pipelines.schemas import PartHealth
@@ -65,7 +65,7 @@ def run(settings: Settings, workspace: Path) -> None:
             _platform(ledger, settings, context, dispatch) as platform,
         ):
             app = OnePort(create_app(platform), create_app_from_workspace_process_context(context))
-            spare_what_is_there()
+            tune_garbage_collector()
             _serve(SameSite(app), settings)
     finally:
         ledger.close()

@@ -5,7 +5,7 @@ fail: an op that yields its output and then raises is red, what follows it runs,
 failed. An op that raises without an output holds back what follows it.
 
 Termination is cooperative. When the run is being cancelled or its process is interrupted, no
-further step is started, `stop_requested` is set for the ops to see, and once the running ones have
+further step is started, `stop_event` is set for the ops to see, and once the running ones have
 ended the run ends too: cancelled, or failed if nobody asked for it. Resources are torn down before
 that is recorded; their teardown can ask `cancel_requested`.
 
@@ -65,7 +65,7 @@ def interrupt_all_runs() -> None:
     _process_ends.set()
 
 
-def stop_requested(run_id: str) -> Stop:
+def stop_event(run_id: str) -> Stop:
     """The event that is set when the run has to stop, or when a step broke in the executor itself.
 
     It is there from before the run's resources are set up until they are torn down. For a run that

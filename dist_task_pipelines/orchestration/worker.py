@@ -22,11 +22,11 @@ from celery.signals import worker_ready, worker_shutting_down
 
 from dist_task_pipelines.application import put_on_path
 from dist_task_pipelines.ledger import Ledger
-from dist_task_pipelines.ledger.workers import BEAT_SECONDS
+from dist_task_pipelines.ledger.workers import HEARTBEAT_SECONDS
 from dist_task_pipelines.orchestration.celery_app import RUN_TASK, celery_app
 from dist_task_pipelines.orchestration.dagster_files import dagster_instance
 from dist_task_pipelines.orchestration.dispatcher import dispatching
-from dist_task_pipelines.orchestration.garbage import spare_what_is_there
+from dist_task_pipelines.orchestration.garbage import tune_garbage_collector
 from dist_task_pipelines.orchestration.jobs import Jobs
 from dist_task_pipelines.orchestration.keeping import keeping_open
 from dist_task_pipelines.orchestration.run_execution import RunExecution
@@ -67,8 +67,8 @@ def run_worker(settings: Settings) -> int:
             lease=settings.dispatch.lease_seconds,
             at_end=dispatch.wake,
         )
-        parts.enter_context(signs_of_life(ledger, name, execution))
-        spare_what_is_there()
+        parts.enter_context(heartbeats(ledger, name, execution))
+        tune_garbage_collector()
         sys.setswitchinterval(TURN)
         return _consume(celery_app(settings), settings.workers.concurrency, execution)
 
@@ -102,25 +102,25 @@ def _on_ready(**_: object) -> None:
 
 
 @contextmanager
-def signs_of_life(ledger: Ledger, name: str, execution: RunExecution) -> Iterator[None]:
-    """Within, the ledger hears every few seconds that the worker is there."""
+def heartbeats(ledger: Ledger, name: str, execution: RunExecution) -> Iterator[None]:
+    """Within, the worker is registered, and the ledger hears every few seconds that it lives."""
     ended = threading.Event()
-    join = partial(ledger.workers.join, name, host=socket.gethostname(), pid=os.getpid())
+    register = partial(ledger.workers.register, name, host=socket.gethostname(), pid=os.getpid())
 
-    def beat() -> None:
-        while not ended.wait(BEAT_SECONDS):
+    def go_on() -> None:
+        while not ended.wait(HEARTBEAT_SECONDS):
             try:
-                if not ledger.workers.beat(name, runs=execution.under_way):
-                    join()
+                if not ledger.workers.heartbeat(name, runs=execution.under_way):
+                    register()
             except Exception as error:  # whatever its driver raises: the next may be heard
                 log.warning("heartbeat failed", error=str(error))
 
-    join()
-    thread = threading.Thread(target=beat, name="signs-of-life", daemon=True)
+    register()
+    thread = threading.Thread(target=go_on, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-        ledger.workers.leave(name)
+        ledger.workers.deregister(name)

@@ -16,24 +16,24 @@ def names(ledger: Ledger) -> list[str]:
 
 
 def test_a_worker_is_there_as_long_as_it_says_so(ledger: Ledger, clock: SteppableClock) -> None:
-    ledger.workers.join("b", host="h", pid=7)
-    ledger.workers.join("a", host="h", pid=8)
+    ledger.workers.register("b", host="h", pid=7)
+    ledger.workers.register("a", host="h", pid=8)
     clock.step(DEAD_AFTER_SECONDS)
-    assert ledger.workers.beat("b", runs=3)
+    assert ledger.workers.heartbeat("b", runs=3)
     clock.step(1)
     [alive] = ledger.workers.alive()
     assert (alive.name, alive.host, alive.pid, alive.runs) == ("b", "h", 7, 3)
     assert alive.last_seen_at > alive.started_at
-    ledger.workers.leave("b")
+    ledger.workers.deregister("b")
     assert names(ledger) == []
 
 
 def test_one_that_was_forgotten_is_told(ledger: Ledger, clock: SteppableClock) -> None:
-    ledger.workers.join("old", host="h", pid=7)
+    ledger.workers.register("old", host="h", pid=7)
     clock.step(FORGOTTEN_AFTER.total_seconds() + 1)
-    ledger.workers.join("new", host="h", pid=8)
-    assert not ledger.workers.beat("old", runs=0)
-    ledger.workers.join("old", host="h", pid=7)
+    ledger.workers.register("new", host="h", pid=8)
+    assert not ledger.workers.heartbeat("old", runs=0)
+    ledger.workers.register("old", host="h", pid=7)
     assert names(ledger) == ["new", "old"]
 
 
@@ -50,14 +50,14 @@ def test_a_claimed_run_is_executed_while_its_worker_lives(
     ledger: Ledger, clock: SteppableClock
 ) -> None:
     assert not ledger.workers.executes("run-1")
-    ledger.workers.join(WORKER, host="h", pid=7)
+    ledger.workers.register(WORKER, host="h", pid=7)
     ledger.workers.claim("run-1", worker=WORKER)
     assert ledger.workers.executes("run-1")
     clock.step(DEAD_AFTER_SECONDS + 1)
     assert not ledger.workers.executes("run-1")
-    ledger.workers.beat(WORKER, runs=1)
+    ledger.workers.heartbeat(WORKER, runs=1)
     assert ledger.workers.executes("run-1")
-    ledger.workers.leave(WORKER)
+    ledger.workers.deregister(WORKER)
     assert not ledger.workers.executes("run-1")
 
 
@@ -72,7 +72,7 @@ def test_a_batchs_run_is_executed_while_its_lease_lasts(
     assert ledger.workers.executes(batch.run_id), "though nobody knows the worker"
     ledger.batches.end(batch.id, BatchEnd.DONE)
     assert not ledger.workers.executes(batch.run_id)
-    ledger.workers.join("worker", host="h", pid=7)
+    ledger.workers.register("worker", host="h", pid=7)
     assert ledger.workers.executes(batch.run_id), "its worker comes to the end of the run"
     clock.step(DEAD_AFTER_SECONDS + 1)
     assert not ledger.workers.executes(batch.run_id)
@@ -83,12 +83,12 @@ def test_a_persons_run_is_executed_while_its_worker_lives_whatever_became_of_its
 ) -> None:
     flow = a_flow(ledger)
     [record] = submit(ledger, flow, "a")
-    ledger.workers.join(WORKER, host="h", pid=7)
+    ledger.workers.register(WORKER, host="h", pid=7)
     ledger.workers.claim("run-1", worker=WORKER)
     batch = ledger.batches.adopt(
         flow.id, [record.seq], run_id="run-1", worker="the host", lease=30, actor="ann"
     )
     ledger.batches.end(batch.id, BatchEnd.DONE)
     assert ledger.workers.executes("run-1"), "it comes to the end of the run"
-    ledger.workers.leave(WORKER)
+    ledger.workers.deregister(WORKER)
     assert not ledger.workers.executes("run-1")

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from dist_task_pipelines.orchestration.dagster_files import dagster_instance
-from dist_task_pipelines.orchestration.storage.events import EventsTogether
+from dist_task_pipelines.orchestration.storage.events import BufferedEventLog
 from dist_task_pipelines.orchestration.storage.mysql import MySQLStorage
 from dist_task_pipelines.settings import Settings
 
@@ -81,9 +81,9 @@ def test_on_mysql_each_part_keeps_its_connection(mysql_database: str) -> None:
     assert len(made) == len(parts)
 
 
-def log_of(instance: dg.DagsterInstance) -> EventsTogether:
+def log_of(instance: dg.DagsterInstance) -> BufferedEventLog:
     log = instance.event_log_storage
-    assert isinstance(log, EventsTogether)
+    assert isinstance(log, BufferedEventLog)
     return log
 
 
@@ -161,14 +161,14 @@ def test_they_are_written_in_a_few_statements(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
-    insert = EventsTogether._insert
+    insert = BufferedEventLog._insert
 
-    def count(self: EventsTogether, run_id: str, events: list[dg.EventLogEntry]) -> None:
+    def count(self: BufferedEventLog, run_id: str, events: list[dg.EventLogEntry]) -> None:
         written.append(len(events))
         insert(self, run_id, events)
 
-    monkeypatch.setattr(EventsTogether, "_insert", count)
-    monkeypatch.setattr(EventsTogether, "_write_all", lambda _: None)  # no timer
+    monkeypatch.setattr(BufferedEventLog, "_insert", count)
+    monkeypatch.setattr(BufferedEventLog, "_write_all", lambda _: None)  # no timer
     run_id = telling.execute_in_process(instance=instance).run_id
     assert len(written) <= 3, "one for each change of the run's status"
     assert sum(written) == len(kinds(instance, run_id))
@@ -187,7 +187,7 @@ def test_what_was_kept_back_is_written_soon(
     instance.report_engine_event("kept back", run)
     log = log_of(instance)
     log._writer.join(2)
-    assert not log._kept_back
+    assert not log._buffer
     stock = SqlEventLogStorage.get_records_for_run(log, run.run_id)
     assert len(stock.records) == 1
 
@@ -195,7 +195,7 @@ def test_what_was_kept_back_is_written_soon(
 def test_an_instance_that_ends_writes_all(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EventsTogether, "_write_in_time", lambda _: None)
+    monkeypatch.setattr(BufferedEventLog, "_write_in_time", lambda _: None)
     run = instance.create_run_for_job(telling)
     instance.report_engine_event("the last word", run)
     log = log_of(instance)

@@ -181,7 +181,7 @@ def test_its_delivery_executes_it(bench: Bench, participant: Participant) -> Non
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is done because time passes, however slow the machine is."""
-    monkeypatch.setattr(events, "KEPT_BACK", 60)
+    monkeypatch.setattr(events, "BUFFER_SECONDS", 60)
     monkeypatch.setattr(step_executor, "CANCEL_POLL_SECONDS", 60)
 
 
@@ -591,7 +591,7 @@ def test_a_batch_whose_message_was_lost_is_launched_again_once_a_worker_is_there
     assert left(bench) == [], "its message is on its way"
     age(bench, "batch", "dispatched_at")
     assert left(bench) == [], "nobody reads messages"
-    bench.ledger.workers.join("w", host="h", pid=1)
+    bench.ledger.workers.register("w", host="h", pid=1)
     [again] = left(bench)
     assert again.run_id == batch.run_id
     take_up(bench.launcher, [again])
@@ -656,22 +656,22 @@ def test_a_worker_remembers_nothing_of_what_it_dispatched(
     assert not any(kept)
 
 
-def test_signs_of_life_go_on_whatever_the_ledgers_driver_raises(
+def test_heartbeats_go_on_whatever_the_ledgers_driver_raises(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = SimpleQueue[str]()
-    beat = bench.ledger.workers.beat
+    heartbeat = bench.ledger.workers.heartbeat
 
     def hear(name: str, **_: Any) -> bool:
         heard.put(name)
         return True
 
     def unforeseen(*_: Any, **__: Any) -> bool:
-        monkeypatch.setattr(bench.ledger.workers, "beat", hear)
+        monkeypatch.setattr(bench.ledger.workers, "heartbeat", hear)
         raise RuntimeError("packet sequence number wrong")
 
-    monkeypatch.setattr(worker, "BEAT_SECONDS", 0.01)
-    monkeypatch.setattr(bench.ledger.workers, "beat", unforeseen)
-    with worker.signs_of_life(bench.ledger, "w", bench.execution):
+    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(bench.ledger.workers, "heartbeat", unforeseen)
+    with worker.heartbeats(bench.ledger, "w", bench.execution):
         assert heard.get(timeout=60) == "w"
-    assert not beat("w", runs=0), "it is off the list"
+    assert not heartbeat("w", runs=0), "it is off the list"

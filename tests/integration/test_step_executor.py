@@ -38,7 +38,7 @@ from dist_task_pipelines.orchestration import step_executor
 from dist_task_pipelines.orchestration.step_executor import (
     cancel_requested,
     concurrent_step_executor,
-    stop_requested,
+    stop_event,
 )
 
 PATIENCE = 30  # seconds that a test waits for what should come at once
@@ -155,7 +155,7 @@ class WaitsForStop:
 
     def __call__(self, context: OpExecutionContext) -> None:
         self.started.set()
-        assert stop_requested(context.run_id).wait(PATIENCE)
+        assert stop_event(context.run_id).wait(PATIENCE)
         self.stopped.set()
 
 
@@ -410,7 +410,7 @@ def test_a_run_asked_to_stop_ends_cancelled_with_its_resources_torn_down(
 
     @resource
     def batch(_: object) -> Iterator[None]:
-        stop = stop_requested(run.run_id)
+        stop = stop_event(run.run_id)
         yield
         status = reload(instance, run).status
         torn_down.append((status, cancel_requested(instance, run.run_id), stop.is_set()))
@@ -528,15 +528,15 @@ def test_a_failed_look_at_the_runs_status_does_not_end_the_run(
 
 
 def test_nothing_asks_a_run_elsewhere_to_stop() -> None:
-    assert not stop_requested("a run of another process").is_set()
+    assert not stop_event("a run of another process").is_set()
 
 
 def test_a_run_that_ended_leaves_no_trace(instance: DagsterInstance) -> None:
     seen: list[threading.Event] = []
     run = execute(
-        instance, job_of(step("a", lambda context: seen.append(stop_requested(context.run_id))))
+        instance, job_of(step("a", lambda context: seen.append(stop_event(context.run_id))))
     )
 
     assert not seen[0].is_set()
-    assert stop_requested(run.run_id) is not seen[0]
+    assert stop_event(run.run_id) is not seen[0]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("step")]

@@ -2,8 +2,8 @@
 
 A worker's run makes some twenty events. Those that only tell are kept back for a moment and go with
 the next one that matters, in one statement: a change of the run's status, a step's failure, an
-asset's event. So do those of a run that somebody in the process reads, and those that have waited
-for KEPT_BACK seconds, for the live Gantt chart. A process that is killed loses what it kept back.
+asset's event. So do those of a run that somebody in the process reads, and after BUFFER_SECONDS
+all, for the live Gantt chart. A process that is killed loses what it kept back.
 """
 
 import threading
@@ -18,21 +18,21 @@ from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, PIPELINE_EVEN
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
-KEPT_BACK = 0.3  # seconds
-ONES_OWN_WAY = {*ASSET_EVENTS, *ASSET_CHECK_EVENTS}  # they write to further tables
+BUFFER_SECONDS = 0.3  # seconds
+UNBUFFERED = {*ASSET_EVENTS, *ASSET_CHECK_EVENTS}  # they write to further tables
 AT_ONCE = {*PIPELINE_EVENTS, DagsterEventType.STEP_FAILURE}
 
 log = structlog.get_logger(__name__)
 
 
-class EventsTogether(SqlEventLogStorage):
-    """Mixed into an event log: after `keep_events_back`, events are written together."""
+class BufferedEventLog(SqlEventLogStorage):
+    """Mixed into an event log: after `start_buffering`, events are written together."""
 
-    _kept_back: dict[str, list[EventLogEntry]] | None = None
+    _buffer: dict[str, list[EventLogEntry]] | None = None
 
-    def keep_events_back(self) -> None:
+    def start_buffering(self) -> None:
         """From now on, write the events of runs in this process together."""
-        self._kept_back = defaultdict(list)
+        self._buffer = defaultdict(list)
         self._writing = threading.RLock()
         self._over = threading.Event()
         self._writer = threading.Thread(target=self._write_in_time, name="events", daemon=True)
@@ -41,14 +41,14 @@ class EventsTogether(SqlEventLogStorage):
     def store_event(self, event: EventLogEntry) -> None:
         """Keep the event back, or write it with those of its run that were."""
         kind = event.dagster_event_type if event.is_dagster_event else None
-        if self._kept_back is None or kind in ONES_OWN_WAY:
-            self.write_events(event.run_id)
+        if self._buffer is None or kind in UNBUFFERED:
+            self.flush(event.run_id)
             super().store_event(event)
         elif kind in AT_ONCE:
-            self.write_events(event.run_id, event)
+            self.flush(event.run_id, event)
         else:
             with self._writing:
-                self._kept_back[event.run_id].append(event)
+                self._buffer[event.run_id].append(event)
         if kind in PIPELINE_EVENTS and self.handles_run_events_in_store_event:
             at = datetime.fromtimestamp(event.timestamp, UTC)
             run_storage = self._instance.run_storage
@@ -60,45 +60,45 @@ class EventsTogether(SqlEventLogStorage):
 
         Dagster does it by itself otherwise, and then reads the run again for its own retries.
         """
-        return self._kept_back is not None and not self._instance.run_retries_enabled
+        return self._buffer is not None and not self._instance.run_retries_enabled
 
-    def write_events(self, run_id: str, *last: EventLogEntry) -> None:
+    def flush(self, run_id: str, *last: EventLogEntry) -> None:
         """Write what is kept back of the run, and these behind it."""
-        if self._kept_back is None:
+        if self._buffer is None:
             return
         with self._writing:
-            events = [*self._kept_back.get(run_id, ()), *last]
+            events = [*self._buffer.get(run_id, ()), *last]
             if events:
                 self._insert(run_id, events)
-                self._kept_back.pop(run_id, None)
+                self._buffer.pop(run_id, None)
 
     def get_records_for_run(self, run_id: str, *args: Any, **kwargs: Any) -> Any:
         """As Dagster's, of all events up to now."""
-        self.write_events(run_id)
+        self.flush(run_id)
         return super().get_records_for_run(run_id, *args, **kwargs)
 
     def get_stats_for_run(self, run_id: str) -> Any:
         """As Dagster's, of all events up to now."""
-        self.write_events(run_id)
+        self.flush(run_id)
         return super().get_stats_for_run(run_id)
 
     def get_step_stats_for_run(self, run_id: str, *args: Any, **kwargs: Any) -> Any:
         """As Dagster's, of all events up to now."""
-        self.write_events(run_id)
+        self.flush(run_id)
         return super().get_step_stats_for_run(run_id, *args, **kwargs)
 
     def delete_events(self, run_id: str) -> None:
         """As Dagster's, those kept back too."""
-        self.write_events(run_id)
+        self.flush(run_id)
         super().delete_events(run_id)
 
     def dispose(self) -> None:
         """Write all events, then as Dagster's."""
-        if self._kept_back is not None:
+        if self._buffer is not None:
             self._over.set()
             self._writer.join()
             self._write_all()
-            self._kept_back = None
+            self._buffer = None
         super().dispose()
 
     def _insert(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
@@ -107,13 +107,13 @@ class EventsTogether(SqlEventLogStorage):
             connection.execute(SqlEventLogStorageTable.insert(), rows)
 
     def _write_in_time(self) -> None:
-        while not self._over.wait(KEPT_BACK):
+        while not self._over.wait(BUFFER_SECONDS):
             try:
                 self._write_all()
             except Exception as error:  # whatever the driver raises; tried again
                 log.warning("events of runs cannot be written yet", error=str(error))
 
     def _write_all(self) -> None:
-        assert self._kept_back is not None
-        for run_id in list(self._kept_back):
-            self.write_events(run_id)
+        assert self._buffer is not None
+        for run_id in list(self._buffer):
+            self.flush(run_id)

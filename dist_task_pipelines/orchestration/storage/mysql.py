@@ -19,8 +19,8 @@ from dagster_mysql.utils import mysql_isolation_level
 from sqlalchemy import Engine, make_url
 
 from dist_task_pipelines.ledger.pooling import NOTHING_ON_RETURN, answering_within, ping_idle
-from dist_task_pipelines.orchestration.storage.events import EventsTogether
-from dist_task_pipelines.orchestration.storage.runs import KnownThings
+from dist_task_pipelines.orchestration.storage.events import BufferedEventLog
+from dist_task_pipelines.orchestration.storage.runs import CachedRunStorage
 
 POOL_SIZE = 6
 MAX_OVERFLOW = 20  # connections
@@ -69,11 +69,11 @@ class _Pooled:
         self._engine.dispose()
 
 
-class RunStorage(_Pooled, KnownThings, MySQLRunStorage):
+class RunStorage(_Pooled, CachedRunStorage, MySQLRunStorage):
     """The runs."""
 
 
-class EventLogStorage(_Pooled, EventsTogether, MySQLEventLogStorage):
+class EventLogStorage(_Pooled, BufferedEventLog, MySQLEventLogStorage):
     """The events of runs."""
 
 

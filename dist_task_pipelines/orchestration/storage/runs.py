@@ -14,7 +14,7 @@ from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 SNAPSHOTS_KNOWN = 512
 
 
-class KnownThings(SqlRunStorage):
+class CachedRunStorage(SqlRunStorage):
     """Mixed into a run storage: columns of its tables and snapshots of jobs are looked up once.
 
     Dagster reflects the columns at every change of a run's status and at every look for a run,

@@ -23,8 +23,8 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine
 
-from dist_task_pipelines.orchestration.storage.events import EventsTogether
-from dist_task_pipelines.orchestration.storage.runs import KnownThings
+from dist_task_pipelines.orchestration.storage.events import BufferedEventLog
+from dist_task_pipelines.orchestration.storage.runs import CachedRunStorage
 
 BUSY_TIMEOUT = 60  # seconds that a writer waits for its turn
 POOL_SIZE = 6
@@ -52,7 +52,7 @@ def _kept(conn_string: str) -> Engine:
     return engine
 
 
-class RunStorage(KnownThings, SqliteRunStorage):
+class RunStorage(CachedRunStorage, SqliteRunStorage):
     """The runs."""
 
     def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
@@ -81,7 +81,7 @@ class RunStorage(KnownThings, SqliteRunStorage):
         self._kept.dispose()
 
 
-class EventLogStorage(EventsTogether, ConsolidatedSqliteEventLogStorage):
+class EventLogStorage(BufferedEventLog, ConsolidatedSqliteEventLogStorage):
     """The events of all runs."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:

@@ -123,7 +123,8 @@ def real_api(home: Path) -> Iterator[RealApi]:
     """The API over the ledger of a home."""
     settings = Settings.load(None, home)
     ledger = open_ledger(settings)
-    ledger.workers.join("this process", host="127.0.0.1", pid=os.getpid())  # it runs the batches
+    # It runs the batches.
+    ledger.workers.register("this process", host="127.0.0.1", pid=os.getpid())
     with running_api(ledger, settings) as url:
         server = RealApi(url, ledger)
         try:

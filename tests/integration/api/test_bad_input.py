@@ -222,7 +222,7 @@ def test_a_ledger_that_can_only_be_read(
     home: Path, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "PATIENCE", 0.5)
-    api.ledger.workers.join("a worker", host="here", pid=1)
+    api.ledger.workers.register("a worker", host="here", pid=1)
     assert api.get("/health").data["database"]["ok"] is True
     with closing(sqlite3.connect(home / "ledger.db")) as writer:
         writer.execute("BEGIN IMMEDIATE")

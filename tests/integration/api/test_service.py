@@ -90,7 +90,7 @@ def test_statistics_of_all_flows_and_of_one(worked: Api) -> None:
 
 
 def test_health_tells_of_each_part(api: Api, order: Flow) -> None:
-    api.ledger.workers.join("first", host="here", pid=1)
+    api.ledger.workers.register("first", host="here", pid=1)
     health = api.get("/health").data
     assert (health["status"], health["workers"]["runs_in_flight"]) == ("ok", 0)
     assert health["workers"]["alive"] == 1
