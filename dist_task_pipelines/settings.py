@@ -1,7 +1,8 @@
 """The configuration: one TOML file, each value overridable by an environment variable.
 
-Read once, at the edge, into frozen objects; nothing below reads the file or the environment
-again. `configs/dist_task.example.toml` shows every key.
+Read at the edge, into frozen objects, which what lies below is handed: by the commands, and by
+whatever Dagster makes without arguments (definitions, the run launcher, the job `intervene`).
+`configs/dist_task.example.toml` shows every key.
 """
 
 import os

@@ -28,22 +28,22 @@ class Contended(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Meaning:
     """What an error means. `retryable` None: the database's own code decides."""
 
     type: str
     retryable: bool | None
 
 
-_CONSTRAINT = Verdict("ConstraintViolation", retryable=False)
-_BAD_DATA = Verdict("InvalidValue", retryable=False)
-_BAD_STATEMENT = Verdict("InvalidStatement", retryable=False)
-_BAD_SETUP = Verdict("InvalidConfig", retryable=False)
-_BY_CODE = Verdict("DatabaseError", retryable=None)
-_UNAVAILABLE = Verdict("DatabaseUnavailable", retryable=True)
+_CONSTRAINT = Meaning("ConstraintViolation", retryable=False)
+_BAD_DATA = Meaning("InvalidValue", retryable=False)
+_BAD_STATEMENT = Meaning("InvalidStatement", retryable=False)
+_BAD_SETUP = Meaning("InvalidConfig", retryable=False)
+_BY_CODE = Meaning("DatabaseError", retryable=None)
+_UNAVAILABLE = Meaning("DatabaseUnavailable", retryable=True)
 
 # The most specific class decides.
-VERDICTS: Mapping[type[BaseException], Verdict] = {
+MEANINGS: Mapping[type[BaseException], Meaning] = {
     # what the database says, by its driver
     exc.IntegrityError: _CONSTRAINT,
     exc.DataError: _BAD_DATA,
@@ -55,7 +55,7 @@ VERDICTS: Mapping[type[BaseException], Verdict] = {
     exc.DBAPIError: _BY_CODE,
     exc.InterfaceError: _UNAVAILABLE,
     # others, and connections
-    Contended: Verdict("Contended", retryable=True),
+    Contended: Meaning("Contended", retryable=True),
     exc.TimeoutError: _UNAVAILABLE,
     exc.DisconnectionError: _UNAVAILABLE,
     exc.InvalidatePoolError: _UNAVAILABLE,
@@ -143,13 +143,13 @@ PASSING_POSTGRESQL = frozenset(
 _NO_LOGIN = ("authentication failed", "no pg_hba.conf entry", "does not exist", "permission denied")
 
 
-def verdict_of(error: BaseException) -> Verdict | None:
+def meaning_of(error: BaseException) -> Meaning | None:
     """What the error means, None when no one foresaw it."""
     kinds = type(error).__mro__
-    verdict = next((VERDICTS[kind] for kind in kinds if kind in VERDICTS), None)
-    if verdict and verdict.retryable is None:
-        return _UNAVAILABLE if _passes(error) else Verdict(verdict.type, retryable=False)
-    return verdict
+    meaning = next((MEANINGS[kind] for kind in kinds if kind in MEANINGS), None)
+    if meaning and meaning.retryable is None:
+        return _UNAVAILABLE if _passes(error) else Meaning(meaning.type, retryable=False)
+    return meaning
 
 
 def failure(error: Exception, applied: Applied) -> Outcome:
@@ -163,15 +163,15 @@ def failure(error: Exception, applied: Applied) -> Outcome:
     """
     if isinstance(error, Refused):
         return Outcome.failure(error.type, str(error), retryable=False, applied=Applied.NO)
-    verdict = verdict_of(error)
-    if verdict is None:
+    meaning = meaning_of(error)
+    if meaning is None:
         raise error
     return Outcome.failure(
-        verdict.type,
+        meaning.type,
         message_of(error),
         code=_code(error),
-        retryable=bool(verdict.retryable),
-        applied=applied if verdict.retryable else Applied.NO,
+        retryable=bool(meaning.retryable),
+        applied=applied if meaning.retryable else Applied.NO,
     )
 
 

@@ -22,19 +22,19 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Meaning:
     """What a status means."""
 
     retryable: bool
     applied: Applied
 
 
-_FINAL = Verdict(retryable=False, applied=Applied.NO)
-_REFUSED = Verdict(retryable=True, applied=Applied.NO)
-_UNCLEAR = Verdict(retryable=True, applied=Applied.MAYBE)
-_UNREADABLE = Verdict(retryable=False, applied=Applied.MAYBE)
+_FINAL = Meaning(retryable=False, applied=Applied.NO)
+_REFUSED = Meaning(retryable=True, applied=Applied.NO)
+_UNCLEAR = Meaning(retryable=True, applied=Applied.MAYBE)
+_UNREADABLE = Meaning(retryable=False, applied=Applied.MAYBE)
 
-VERDICTS: Mapping[StatusCode, Verdict] = {
+MEANINGS: Mapping[StatusCode, Meaning] = {
     # the service refused; the same request will be refused again
     StatusCode.INVALID_ARGUMENT: _FINAL,
     StatusCode.NOT_FOUND: _FINAL,
@@ -92,7 +92,7 @@ def failure_of(error: AioRpcError, call: str, *, sent: bool = True) -> Outcome:
             retryable=True,
             applied=Applied.NO,
         )
-    verdict = verdict_of(error)
+    meaning = meaning_of(error)
     metadata = list(error.trailing_metadata() or ())
     said = status_details(metadata)
     details: JsonObject = {"status": error.code().name, "metadata": logged(metadata)}
@@ -102,9 +102,9 @@ def failure_of(error: AioRpcError, call: str, *, sent: bool = True) -> Outcome:
         "GrpcStatus",
         f"{call} ended with {error.code().name}: {error.details()}".removesuffix(": "),
         code=error.code().name,
-        retryable=verdict.retryable,
-        applied=verdict.applied if sent else Applied.NO,
-        retry_after=retry_after(metadata) if verdict.retryable else None,
+        retryable=meaning.retryable,
+        applied=meaning.applied if sent else Applied.NO,
+        retry_after=retry_after(metadata) if meaning.retryable else None,
         details=details,
     )
 
@@ -116,7 +116,7 @@ def never_sent(error: AioRpcError) -> bool:
     )
 
 
-def verdict_of(error: AioRpcError) -> Verdict:
+def meaning_of(error: AioRpcError) -> Meaning:
     """What the error means.
 
     A message that is too long is refused by the side that receives it, under one status and
@@ -124,7 +124,7 @@ def verdict_of(error: AioRpcError) -> Verdict:
     """
     if error.code() is StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in str(error.details()):
         return _UNREADABLE
-    return VERDICTS[error.code()]
+    return MEANINGS[error.code()]
 
 
 def retry_after(metadata: Metadata) -> float | None:

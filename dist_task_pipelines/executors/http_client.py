@@ -45,24 +45,24 @@ class ConnectionLost(aiohttp.ClientError):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Meaning:
     """What an error means: its class of causes, and whether repeating the call can help."""
 
     type: str
     retryable: bool
 
 
-_UNREACHABLE = Verdict("ConnectionFailed", retryable=True)
-_TLS = Verdict("TlsError", retryable=True)
-_LOST = Verdict("ConnectionLost", retryable=True)
-_LATE = Verdict("Timeout", retryable=True)
-_BAD_REPLY = Verdict("BadReply", retryable=True)
-_BAD_REDIRECT = Verdict("BadRedirect", retryable=False)
-_BAD_REQUEST = Verdict("InvalidRequest", retryable=False)
+_UNREACHABLE = Meaning("ConnectionFailed", retryable=True)
+_TLS = Meaning("TlsError", retryable=True)
+_LOST = Meaning("ConnectionLost", retryable=True)
+_LATE = Meaning("Timeout", retryable=True)
+_BAD_REPLY = Meaning("BadReply", retryable=True)
+_BAD_REDIRECT = Meaning("BadRedirect", retryable=False)
+_BAD_REQUEST = Meaning("InvalidRequest", retryable=False)
 
 # The most specific class decides. Whether the call took effect follows from whether a
 # connection was there to send it on.
-VERDICTS: Mapping[type[BaseException], Verdict] = {
+MEANINGS: Mapping[type[BaseException], Meaning] = {
     # no connection was made
     aiohttp.ClientConnectorError: _UNREACHABLE,
     aiohttp.ClientConnectorDNSError: _UNREACHABLE,
@@ -201,9 +201,9 @@ class _Pool:
         await self.session.close()
 
 
-def verdict_of(error: Exception) -> Verdict | None:
+def meaning_of(error: Exception) -> Meaning | None:
     """What the error means, None when no one foresaw it."""
-    found = (VERDICTS[kind] for kind in type(error).__mro__ if kind in VERDICTS)
+    found = (MEANINGS[kind] for kind in type(error).__mro__ if kind in MEANINGS)
     return next(found, None)
 
 
@@ -301,13 +301,13 @@ async def _read(stream: aiohttp.StreamReader, limit: int) -> tuple[bytes, str]:
 
 
 def _failure(error: Exception, call: HttpCall, progress: Progress) -> Outcome:
-    verdict = verdict_of(error)
-    if verdict is None:
+    meaning = meaning_of(error)
+    if meaning is None:
         raise error
     return Outcome.failure(
-        verdict.type,
+        meaning.type,
         f"{call}: {_told(error)}",
-        retryable=verdict.retryable,
+        retryable=meaning.retryable,
         applied=progress.applied,
     )
 

@@ -21,7 +21,7 @@ from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.executors.base import Progress, RocketMQ
 from dist_task_pipelines.executors.mq_driver import MqMessage, Receipt
 from dist_task_pipelines.executors.rocketmq_connection import configuration, find_route, shut_down
-from dist_task_pipelines.executors.rocketmq_errors import failure_of, verdict_of
+from dist_task_pipelines.executors.rocketmq_errors import failure_of, meaning_of
 from dist_task_pipelines.executors.rocketmq_package import load_client
 
 _MAX_BODY_BYTES = 4 * 1024 * 1024  # until the broker says otherwise
@@ -81,8 +81,8 @@ class RocketMQProducer:
         try:
             yield client
         except Exception as error:
-            verdict = verdict_of(error)
-            broken = verdict is not None and verdict.broken
+            meaning = meaning_of(error)
+            broken = meaning is not None and meaning.broken
             raise
         finally:
             with self._lock:

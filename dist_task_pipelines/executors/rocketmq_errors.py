@@ -19,7 +19,7 @@ _NOT_CONNECTED = ("failed to connect to all addresses", "errors resolving", "DNS
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Meaning:
     """What an error means.
 
     Attributes:
@@ -42,20 +42,20 @@ def failure_of(error: Exception, progress: Progress) -> Outcome:
     Raises:
         Exception: the error itself, when no one foresaw it.
     """
-    verdict = verdict_of(error)
-    if verdict is None:
+    meaning = meaning_of(error)
+    if meaning is None:
         raise error
     message, code = _told(error)
     return Outcome.failure(
-        verdict.type,
+        meaning.type,
         message,
         code=code,
-        retryable=verdict.retryable,
-        applied=Applied.NO if verdict.refused else progress.applied,
+        retryable=meaning.retryable,
+        applied=Applied.NO if meaning.refused else progress.applied,
     )
 
 
-def verdict_of(error: Exception) -> Verdict | None:
+def meaning_of(error: Exception) -> Meaning | None:
     """What the error means, None when no one foresaw it."""
     import grpc
 
@@ -63,29 +63,29 @@ def verdict_of(error: Exception) -> Verdict | None:
         return _BAD_SETUP
     if isinstance(error, grpc.RpcError):
         never_sent = str(error.details()).startswith(_NOT_CONNECTED)
-        return _UNREACHABLE if never_sent else grpc_verdicts().get(error.code())
-    known = verdicts()
+        return _UNREACHABLE if never_sent else grpc_meanings().get(error.code())
+    known = meanings()
     if type(error) is Exception:
         return known[Exception]
     return next((known[kind] for kind in type(error).__mro__[:-3] if kind in known), None)
 
 
-_UNREACHABLE = Verdict("ConnectionFailed", retryable=True, broken=True)
-_LOST = Verdict("ConnectionLost", retryable=True, refused=False, broken=True)
-_LATE = Verdict("Timeout", retryable=True, refused=False, broken=True)
+_UNREACHABLE = Meaning("ConnectionFailed", retryable=True, broken=True)
+_LOST = Meaning("ConnectionLost", retryable=True, refused=False, broken=True)
+_LATE = Meaning("Timeout", retryable=True, refused=False, broken=True)
 # Of every topic, by a proxy whose broker has not signed in yet.
-_UNKNOWN_TOPIC = Verdict("UnknownTopic", retryable=True)
-_BUSY = Verdict("Throttled", retryable=True)
-_BROKER = Verdict("BrokerError", retryable=True, refused=False)
-_REFUSED = Verdict("BrokerError", retryable=False)
-_UNCLEAR = Verdict("BrokerError", retryable=False, refused=False)
-_BAD_MESSAGE = Verdict("InvalidMessage", retryable=False)
-_NOT_PERMITTED = Verdict("NotPermitted", retryable=False)
-_BAD_SETUP = Verdict("InvalidConfig", retryable=False)
+_UNKNOWN_TOPIC = Meaning("UnknownTopic", retryable=True)
+_BUSY = Meaning("Throttled", retryable=True)
+_BROKER = Meaning("BrokerError", retryable=True, refused=False)
+_REFUSED = Meaning("BrokerError", retryable=False)
+_UNCLEAR = Meaning("BrokerError", retryable=False, refused=False)
+_BAD_MESSAGE = Meaning("InvalidMessage", retryable=False)
+_NOT_PERMITTED = Meaning("NotPermitted", retryable=False)
+_BAD_SETUP = Meaning("InvalidConfig", retryable=False)
 
 
 @cache
-def verdicts() -> Mapping[type[BaseException], Verdict]:
+def meanings() -> Mapping[type[BaseException], Meaning]:
     """What the errors mean that the client raises; the most specific class decides."""
     load_client()
     from rocketmq.v5 import exception as rocketmq
@@ -117,7 +117,7 @@ def verdicts() -> Mapping[type[BaseException], Verdict]:
 
 
 @cache
-def grpc_verdicts() -> Mapping[Any, Verdict]:
+def grpc_meanings() -> Mapping[Any, Meaning]:
     """What the codes mean with which a call breaks off below the broker."""
     from grpc import StatusCode
 

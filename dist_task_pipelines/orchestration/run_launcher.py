@@ -52,12 +52,16 @@ class PlatformRunLauncher(RunLauncher, ConfigurableClass):
         return cls(inst_data, **config_value)
 
     @cached_property
+    def _settings(self) -> Settings:
+        return Settings.from_environment()
+
+    @cached_property
     def _app(self) -> Celery:
-        return celery_app(Settings.from_environment())
+        return celery_app(self._settings)
 
     @cached_property
     def _ledger(self) -> Ledger:
-        return open_ledger(Settings.from_environment())
+        return open_ledger(self._settings)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Send the run to the workers.

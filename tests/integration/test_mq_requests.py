@@ -19,7 +19,7 @@ from dist_task_pipelines.executors.base import Progress
 from dist_task_pipelines.executors.mq_driver import MqMessage
 from dist_task_pipelines.executors.rocketmq_client import RocketMQProducer
 from dist_task_pipelines.executors.rocketmq_consumer import Received, RocketMQConsumer
-from dist_task_pipelines.executors.rocketmq_errors import verdict_of
+from dist_task_pipelines.executors.rocketmq_errors import meaning_of
 from dist_task_pipelines.executors.rocketmq_package import load_client
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.settings import Settings
@@ -143,9 +143,9 @@ def test_many_messages_are_taken_in_and_the_bad_ones_kept(
 def test_a_topic_that_is_not_there_is_named(broker: RocketMQ) -> None:
     with pytest.raises(Exception, match=r"no_such_topic|CODE: 17") as caught:
         RocketMQConsumer(broker, "no_such_topic", "group")
-    verdict = verdict_of(caught.value)
-    assert verdict
-    assert verdict.type == "UnknownTopic"
+    meaning = meaning_of(caught.value)
+    assert meaning
+    assert meaning.type == "UnknownTopic"
 
 
 def test_a_tick_of_the_sensor_takes_in_what_waits(

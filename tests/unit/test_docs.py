@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from dist_task_pipelines.assembly import open_catalog
 from dist_task_pipelines.domain.flow import RetrySettings, Task
 from dist_task_pipelines.executors import Registry
-from dist_task_pipelines.executors.grpc_status import VERDICTS
+from dist_task_pipelines.executors.grpc_status import MEANINGS
 from dist_task_pipelines.executors.http_reply import Reply, outcome_of
 from dist_task_pipelines.flows import resolve_definition
 from dist_task_pipelines.flows.definition import CallSpec, TaskSpec
@@ -138,7 +138,7 @@ def test_every_grpc_status_is_documented_as_it_is_classified() -> None:
     words = {True: "yes", False: "no"}
     assert documented.pop("OK") == ("success", "yes")
     assert documented == {
-        code.name: (words[verdict.retryable], verdict.applied) for code, verdict in VERDICTS.items()
+        code.name: (words[verdict.retryable], verdict.applied) for code, verdict in MEANINGS.items()
     }
 
 

@@ -14,7 +14,7 @@ from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.executors import Participants, Service, grpc_service
 from dist_task_pipelines.executors.grpc_channel import MAX_MESSAGE_BYTES
-from dist_task_pipelines.executors.grpc_status import VERDICTS
+from dist_task_pipelines.executors.grpc_status import MEANINGS
 from dist_task_pipelines.executors.rpc import RpcExecutor
 from tests.integration.executors.conftest import KEY, Calls
 from tests.services.grpc_server import PROTOS, compile_protos, running_server
@@ -75,8 +75,8 @@ def test_a_method_is_called_from_json(call: Calls, service: str) -> None:
 @pytest.mark.parametrize("code", list(StatusCode)[1:], ids=lambda code: str(code.name))
 def test_every_status(call: Calls, code: StatusCode) -> None:
     outcome = call(shop("Fail"), {"code": code.value[0], "message": "so it is"})
-    verdict = VERDICTS[code]
-    assert failed(outcome) == ("GrpcStatus", code.name, verdict.retryable, verdict.applied)
+    meaning = MEANINGS[code]
+    assert failed(outcome) == ("GrpcStatus", code.name, meaning.retryable, meaning.applied)
     assert outcome.error
     assert outcome.error.message == (f"V1 shop.v1.Shop/Fail ended with {code.name}: so it is")
 

@@ -9,12 +9,12 @@ from sqlalchemy import exc
 
 from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.executors.db_errors import (
-    VERDICTS,
+    MEANINGS,
     Contended,
     Refused,
     failure,
+    meaning_of,
     message_of,
-    verdict_of,
 )
 
 NOT_OF_OUR_STATEMENTS = {
@@ -54,7 +54,7 @@ def of_sqlalchemy() -> list[type[BaseException]]:
 
 @pytest.mark.parametrize("kind", [*of_sqlalchemy(), Contended, OSError, ImportError, ValueError])
 def test_the_error_stands_in_the_table(kind: type[BaseException]) -> None:
-    assert kind in VERDICTS
+    assert kind in MEANINGS
 
 
 def said(origin: Exception, *, lost: bool = False) -> exc.DBAPIError:
@@ -127,15 +127,15 @@ OPERATIONAL, INTERNAL = pymysql.err.OperationalError, pymysql.err.InternalError
     ],
 )
 def test_what_databases_say(origin: Exception, type: str, retryable: bool) -> None:
-    verdict = verdict_of(said(origin))
-    assert verdict is not None
-    assert (verdict.type, verdict.retryable) == (type, retryable)
+    meaning = meaning_of(said(origin))
+    assert meaning is not None
+    assert (meaning.type, meaning.retryable) == (type, retryable)
 
 
 def test_a_lost_connection_passes_whatever_its_code() -> None:
-    verdict = verdict_of(said(OPERATIONAL(1, "?"), lost=True))
-    assert verdict is not None
-    assert verdict.retryable
+    meaning = meaning_of(said(OPERATIONAL(1, "?"), lost=True))
+    assert meaning is not None
+    assert meaning.retryable
 
 
 def test_a_failure_tells_the_code_and_not_the_statement() -> None:

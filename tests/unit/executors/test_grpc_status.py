@@ -11,7 +11,7 @@ from grpc.aio import AioRpcError, Metadata
 
 from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.executors.grpc_status import (
-    VERDICTS,
+    MEANINGS,
     failure_of,
     retry_after,
     status_details,
@@ -54,15 +54,15 @@ def test_details_of_an_unknown_kind_are_named() -> None:
     assert status_details(metadata) == [{"@type": "type.googleapis.com/shop.v1.Secret"}]
 
 
-def test_every_status_has_a_verdict() -> None:
-    assert set(VERDICTS) == set(StatusCode) - {StatusCode.OK}
+def test_every_status_has_a_meaning() -> None:
+    assert set(MEANINGS) == set(StatusCode) - {StatusCode.OK}
 
 
-@pytest.mark.parametrize("code", VERDICTS)
+@pytest.mark.parametrize("code", MEANINGS)
 def test_what_was_not_sent_had_no_effect(code: StatusCode) -> None:
     error = AioRpcError(code, Metadata(), Metadata(), "oops")
     assert failure_of(error, "call", sent=False).applied is Applied.NO
-    assert failure_of(error, "call").applied is VERDICTS[code].applied
+    assert failure_of(error, "call").applied is MEANINGS[code].applied
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from aiohttp import client_exceptions
 
-from dist_task_pipelines.executors.http_client import VERDICTS, ConnectionLost, verdict_of
+from dist_task_pipelines.executors.http_client import MEANINGS, ConnectionLost, meaning_of
 
 NOT_OF_OUR_CALLS = {
     "UnixClientConnectorError",  # connects to a path instead of a host
@@ -31,7 +31,7 @@ def of_aiohttp() -> list[type[BaseException]]:
     "kind", [*of_aiohttp(), ConnectionLost, OSError, TimeoutError, ssl.SSLError]
 )
 def test_the_error_stands_in_the_table(kind: type[BaseException]) -> None:
-    assert kind in VERDICTS
+    assert kind in MEANINGS
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ def test_the_error_stands_in_the_table(kind: type[BaseException]) -> None:
     ],
 )
 def test_the_most_specific_class_decides(error: Exception, type: str, retryable: bool) -> None:
-    verdict = verdict_of(error)
-    assert verdict is not None
-    assert (verdict.type, verdict.retryable) == (type, retryable)
+    meaning = meaning_of(error)
+    assert meaning is not None
+    assert (meaning.type, meaning.retryable) == (type, retryable)
 
 
 def test_a_bug_is_not_taken_for_the_participants_fault() -> None:
-    assert verdict_of(KeyError("x")) is None
+    assert meaning_of(KeyError("x")) is None

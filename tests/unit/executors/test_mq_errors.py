@@ -9,9 +9,9 @@ from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.executors import Progress
 from dist_task_pipelines.executors.rocketmq_errors import (
     failure_of,
-    grpc_verdicts,
-    verdict_of,
-    verdicts,
+    grpc_meanings,
+    meaning_of,
+    meanings,
 )
 from dist_task_pipelines.executors.rocketmq_package import BadSetup, load_client
 
@@ -39,12 +39,12 @@ NOT_NOW = {"TOO_MANY_REQUESTS", "NOT_FOUND", "TOPIC_NOT_FOUND", "CONSUMER_GROUP_
     + [AssertionError, Exception, concurrent.futures.CancelledError],
 )
 def test_the_error_stands_in_the_table(kind: type[BaseException]) -> None:
-    assert kind in verdicts()
+    assert kind in meanings()
 
 
 @pytest.mark.parametrize("code", set(grpc.StatusCode) - {grpc.StatusCode.OK})
 def test_the_grpc_code_stands_in_the_table(code: grpc.StatusCode) -> None:
-    assert code in grpc_verdicts()
+    assert code in grpc_meanings()
 
 
 def sent() -> Progress:
@@ -120,6 +120,6 @@ def test_a_setup_that_cannot_work_is_told_even_without_a_client() -> None:
 
 
 def test_a_bug_is_not_taken_for_the_brokers_fault() -> None:
-    assert verdict_of(KeyError("x")) is None
+    assert meaning_of(KeyError("x")) is None
     with pytest.raises(KeyError):
         failure_of(KeyError("x"), sent())
