@@ -5,7 +5,8 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.flow import PARAMS, TASKS
-from dist_task_pipelines.executors.http_client import KEY_HEADER, new_session
+from dist_task_pipelines.domain.keys import KEY_HEADER
+from dist_task_pipelines.executors.http_client import new_session
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ class Section(BaseModel):
 
 
 class AppSettings(Section):
-    """The server of the Dagster UI."""
+    """The server of REST and the Dagster UI."""
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(3000, ge=1, le=65_535, description="TCP port to listen on")

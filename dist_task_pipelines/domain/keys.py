@@ -7,6 +7,8 @@ from urllib.parse import quote
 from dist_task_pipelines.domain import json
 from dist_task_pipelines.domain.json import JsonObject
 
+KEY_HEADER = "Idempotency-Key"  # of HTTP requests; in lower case of gRPC metadata
+
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _NUMBERS = re.compile(f"{_UUID}|[0-9a-fA-F]{{16,}}|[0-9]+")
 

@@ -9,6 +9,7 @@ from grpc.aio import AioRpcError, Channel
 
 from dist_task_pipelines.domain.errors import InvalidParams
 from dist_task_pipelines.domain.json import JsonObject, dumps
+from dist_task_pipelines.domain.keys import KEY_HEADER
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied
 from dist_task_pipelines.executors.base import Request, Service, invalid_config
@@ -29,8 +30,6 @@ from dist_task_pipelines.executors.grpc_status import (
 )
 from dist_task_pipelines.executors.rpc_config import RpcConfig, metadata_of
 from dist_task_pipelines.executors.tls import UnusableTls
-
-KEY = "idempotency-key"
 
 _FRESH = 10.0  # seconds for which a server's word on its methods is not doubted
 
@@ -98,7 +97,7 @@ class GrpcService:
         call = channel.unary_unary(method.path)(
             body,
             timeout=request.timeout,
-            metadata=(*metadata.items(), (KEY, request.idempotency_key)),
+            metadata=(*metadata.items(), (KEY_HEADER.lower(), request.idempotency_key)),
             wait_for_ready=False,
         )
         try:

@@ -9,6 +9,7 @@ from multidict import CIMultiDict
 from pydantic import Field, field_validator, model_validator
 
 from dist_task_pipelines.domain.json import JsonObject, JsonValue, dumps
+from dist_task_pipelines.domain.keys import KEY_HEADER
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.executors.base import (
     Executor,
@@ -20,7 +21,6 @@ from dist_task_pipelines.executors.base import (
     invalid_config,
 )
 from dist_task_pipelines.executors.http_client import (
-    KEY_HEADER,
     Connections,
     HttpCall,
     http_url,

@@ -22,13 +22,12 @@ from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict
 from yarl import URL
 
+from dist_task_pipelines.domain.keys import KEY_HEADER
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.executors.base import Progress, Proxy, Request, Tls, invalid_config
 from dist_task_pipelines.executors.capture import too_long
 from dist_task_pipelines.executors.http_reply import Reply, outcome_of
 from dist_task_pipelines.executors.tls import UnusableTls, ssl_context
-
-KEY_HEADER = "Idempotency-Key"
 
 _CONNECTIONS = 600  # below the usual limit of 1024 open files
 _CONNECTIONS_PER_HOST = 300

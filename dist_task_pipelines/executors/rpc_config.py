@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from dist_task_pipelines.domain.json import JsonValue
+from dist_task_pipelines.domain.keys import KEY_HEADER
 from dist_task_pipelines.executors.base import ExecutorConfig, Service
 from dist_task_pipelines.executors.scalars import is_scalar, written
 
@@ -15,7 +16,6 @@ _VALUE = re.compile(r"[ -~]*")  # what both gRPC metadata and HTTP headers carry
 _RESERVED = frozenset(
     ["connection", "content-length", "content-type", "host", "te", "transfer-encoding"]
 )
-_KEY = "idempotency-key"
 
 
 class RpcConfig(ExecutorConfig):
@@ -67,7 +67,7 @@ def _unsendable(name: str, value: JsonValue) -> str | None:
     lower = name.lower()
     if not _NAME.fullmatch(name):
         return "must hold letters, digits, '_', '-' and '.' only"
-    if lower == _KEY:
+    if lower == KEY_HEADER.lower():
         return "is set by the platform, the same on every attempt"
     if lower in _RESERVED or lower.startswith("grpc-"):
         return "belongs to the protocol"
