@@ -2,7 +2,8 @@
 
 Whoever reaches the port may act, and a person's browser reaches it for every page that it shows. It
 says for whom: in `Sec-Fetch-Site` (https://www.w3.org/TR/fetch-metadata/) where it trusts the
-connection, else in `Origin`. Programs send neither.
+connection, and in `Origin`, but with neither when it loads an image by plain HTTP. Programs send
+neither. A name that another site lets point at this host (DNS rebinding) is not noticed.
 """
 
 from urllib.parse import urlsplit
@@ -13,11 +14,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dist_task_pipelines.api.envelope import failure
 
 READING = ("GET", "HEAD", "OPTIONS")
-ACTING_BY_GET = "/graphql"  # Dagster takes mutations from the query of a URL, too
+GRAPHQL = "/graphql"
 REFUSAL = (
     "a page of another site must not act here; if this is the platform's own page behind a proxy, "
     "let the proxy pass the header Host on"
 )
+
+
+BY_URL = "send the query in the body of a POST: one in the URL might be another site's image"
 
 
 class SameSite:
@@ -28,7 +32,10 @@ class SameSite:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or one WebSocket."""
-        if not _may_act(scope) or not _is_of_another_site(Headers(scope=scope)):
+        reads = scope["type"] == "http" and scope["method"] in READING
+        if reads and _is_query_by_url(scope):
+            await failure(403, BY_URL)(scope, receive, send)
+        elif reads or not _is_of_another_site(Headers(scope=scope)):
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             await failure(403, REFUSAL)(scope, receive, send)
@@ -36,14 +43,14 @@ class SameSite:
             await send({"type": "websocket.close", "code": 1008, "reason": "another site"})
 
 
-def _may_act(scope: Scope) -> bool:
-    if scope["type"] != "http":
-        return True
-    return scope["method"] not in READING or scope["path"].startswith(ACTING_BY_GET)
+def _is_query_by_url(scope: Scope) -> bool:
+    """Dagster takes a mutation from there, too."""
+    return scope["path"].startswith(GRAPHQL) and b"query=" in scope.get("query_string", b"")
 
 
 def _is_of_another_site(headers: Headers) -> bool:
-    if site := headers.get("sec-fetch-site"):
+    site = headers.get("sec-fetch-site", "same-site")
+    if site != "same-site":  # which another port of this host is, too
         return site == "cross-site"
     origin = headers.get("origin")
     if origin is None:

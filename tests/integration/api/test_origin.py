@@ -12,6 +12,7 @@ from dist_task_pipelines.api.origin import SameSite
 HOST = "flows.example:3000"
 ANOTHER = {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}
 BY_OLD_BROWSER = {"origin": "http://evil.example"}
+BY_A_NEIGHBOUR = {"sec-fetch-site": "same-site", "origin": "http://flows.example:8888"}
 OWN = {"sec-fetch-site": "same-origin", "origin": f"http://{HOST}"}
 
 
@@ -26,7 +27,14 @@ def reaches_the_app(method: str, path: str, headers: Mapping[str, str]) -> bool:
     async def ask() -> None:
         kind = "websocket" if method == "CONNECT" else "http"
         sent = [(name.encode(), value.encode()) for name, value in headers.items()]
-        scope = {"type": kind, "method": method, "path": path, "headers": sent}
+        bare, _, query = path.partition("?")
+        scope = {
+            "type": kind,
+            "method": method,
+            "path": bare,
+            "query_string": query.encode(),
+            "headers": sent,
+        }
         await SameSite(app)(scope, _nothing, lambda message: _keep(said, message))
 
     asyncio.run(ask())
@@ -43,14 +51,15 @@ async def _keep(said: list[Message], message: Message) -> None:
     said.append(message)
 
 
-@pytest.mark.parametrize("headers", [ANOTHER, BY_OLD_BROWSER, {"origin": "null"}, {"origin": "["}])
+@pytest.mark.parametrize(
+    "headers", [ANOTHER, BY_OLD_BROWSER, BY_A_NEIGHBOUR, {"origin": "null"}, {"origin": "["}]
+)
 @pytest.mark.parametrize(
     ("method", "path"),
     [
         ("POST", "/api/v1/exceptions/1/handle"),
         ("DELETE", "/api/v1/flows/shop_v1"),
         ("POST", "/graphql"),
-        ("GET", "/graphql"),
         ("CONNECT", "/graphql"),
     ],
 )
@@ -64,6 +73,7 @@ def test_a_page_of_another_site_does_not_act(
     "headers",
     [
         {},  # a program
+        {"origin": f"http://{HOST}", "sec-fetch-site": "same-site"},  # Host names the port
         {"origin": f"http://{HOST}"},
         {"origin": "https://flows.example", "x-forwarded-host": "flows.example"},
         {"origin": "https://flows.example", "sec-fetch-site": "same-origin"},  # Host was rewritten
@@ -74,6 +84,15 @@ def test_a_page_of_another_site_does_not_act(
 @pytest.mark.parametrize("method", ["POST", "GET", "CONNECT"])
 def test_the_platforms_own_pages_and_programs_do(method: str, headers: Mapping[str, str]) -> None:
     assert reaches_the_app(method, "/graphql", {"host": HOST, **headers})
+
+
+@pytest.mark.parametrize("headers", [{}, OWN, ANOTHER])
+def test_nobody_acts_by_a_mere_address(headers: Mapping[str, str]) -> None:
+    """An image's, loaded by plain HTTP, comes with nothing that says whose page it is in."""
+    path = "/graphql?variables={}&query=mutation{deletePipelineRun}"
+    for method in ("GET", "HEAD"):
+        assert not reaches_the_app(method, path, {"host": HOST, **headers})
+    assert reaches_the_app("GET", "/graphql", {"host": HOST, **headers}), "the playground"
 
 
 @pytest.mark.parametrize("path", ["/", "/runs/1", "/api/v1/transactions", "/docs"])
