@@ -73,21 +73,26 @@ class ManagedProcess(ABC):
             return
         self._wait(max(deadline - time.monotonic(), 0.1))
         if self._is_there():
-            os.killpg(self._pid, signal.SIGKILL)  # it leads a group of its own
+            with suppress(ProcessLookupError):  # it has hardly begun, and leads no group yet
+                os.killpg(self._pid, signal.SIGKILL)
+            os.kill(self._pid, signal.SIGKILL)
             self._wait(None)
 
     def bound_log(self) -> None:
         """Put the log file aside if it is large, in place of the one put aside before.
 
         The process goes on writing to the same file; a line that it writes at this moment may be
-        lost.
+        lost. So may what was put aside before, where the disk is full.
         """
-        if self.log_file.stat().st_size > LOG_BYTES:
-            shutil.copyfile(self.log_file, self.log_file.with_suffix(".log.1"))
-            os.truncate(self.log_file, 0)
+        with suppress(OSError):  # somebody removed the file, or there is no room
+            if self.log_file.stat().st_size > LOG_BYTES:
+                shutil.copyfile(self.log_file, self.log_file.with_suffix(".log.1"))
+                os.truncate(self.log_file, 0)
 
     def log_tail(self) -> str:
         """The last lines that it logged."""
+        if not self.log_file.exists():
+            return f"(its log file {self.log_file} was removed)"
         with self.log_file.open("rb") as log:
             log.seek(0, 2)
             log.seek(max(log.tell() - TAIL_BYTES, 0))

@@ -189,6 +189,14 @@ def test_its_log_file_does_not_grow_for_ever(
         assert log.read(1) == b"I", "at the beginning of the file"
 
 
+def test_a_log_file_that_somebody_removed_is_no_trouble(start: Start, tmp_path: Path) -> None:
+    process = start(ForkedProcess("chatty", chat, ENVIRONMENT, tmp_path))
+    eventually(lambda: "I say" in process.log_tail(), "it has the file open", SOON)
+    process.log_file.unlink()
+    process.bound_log()
+    assert "was removed" in process.log_tail()
+
+
 def test_a_program_is_managed_in_the_same_way(start: Start, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import os; print(os.environ['GREETING'], os.getcwd())"]
     process = start(CommandProcess("program", command, ENVIRONMENT, tmp_path))
