@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dist_task_pipelines.cli import options
-from dist_task_pipelines.cli.printing import exceptions_table
+from dist_task_pipelines.cli.printing import exception_in_full, exceptions_table
 from dist_task_pipelines.cli.session import Session, over_rest
 
 
@@ -19,6 +19,10 @@ def add_to(app: typer.Typer) -> None:
 @over_rest
 def exceptions(
     session: Session,
+    exception_id: Annotated[
+        int | None,
+        typer.Argument(help="Show this one whole: its message or stack is not cut.", metavar="ID"),
+    ] = None,
     handled: Annotated[
         bool | None, typer.Option("--handled/--open", help="Only those; by default the open ones.")
     ] = False,
@@ -29,6 +33,10 @@ def exceptions(
     limit: options.Limit = 50,
 ) -> None:
     """List the tasks that need a retry or a person, newest first."""
+    if exception_id is not None:
+        record = session.client.exceptions.get(exception_id)
+        session.say(record, exception_in_full(record))
+        return
     found = session.client.exceptions.list(
         handled=handled,
         flow_id=flow,

@@ -139,6 +139,13 @@ def exceptions_table(exceptions: "Sequence[schemas.ExceptionView]") -> Table:
     return _fitted(table, "error")
 
 
+def exception_in_full(record: "schemas.ExceptionView") -> str:
+    """All that is known of one exception, each part on lines of its own."""
+    parts = {**record.model_dump(exclude={"source"}), **(record.source or {})}
+    known = {name: value for name, value in parts.items() if value not in (None, "")}
+    return "\n".join(f"{name}: {value}" for name, value in known.items())
+
+
 def overview_table(overview: "schemas.Overview") -> Table:
     """How all flows stand together: a line for each number."""
     table = Table(box=None, show_header=False, pad_edge=False)

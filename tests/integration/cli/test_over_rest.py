@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dist_task_pipelines.domain.outcome import TaskError
+from dist_task_pipelines.ledger.records import RefusedMessage
 from tests.acceptance.command_line import Command
 from tests.contract.client.servers import RealApi
 
@@ -114,6 +116,27 @@ def test_who_acts_is_kept(server: RealApi, dist_task: Command) -> None:
     by = ["--remark", "refunded", "--actor", "Zoë"]
     assert "is handled" in dist_task("handle", str(record.exception_id), *by).out
     assert "handled by Zoë" in dist_task("exceptions", "--handled").out
+
+
+def test_an_exception_is_shown_whole(server: RealApi, dist_task: Command) -> None:
+    server._ledger.exceptions.add_messages(
+        [
+            RefusedMessage(
+                "m-1",
+                "shop",
+                TaskError("InvalidMessage", "must be a JSON object"),
+                {"topic": "requests", "body": "deduct 99 from u1"},
+            )
+        ]
+    )
+    [listed] = server.client().exceptions.list()
+    shown = dist_task("exceptions", str(listed.exception_id)).out.splitlines()
+    assert f"exception_id: {listed.exception_id}" in shown
+    assert "message: must be a JSON object" in shown
+    assert "body: deduct 99 from u1" in shown
+    found = dist_task("exceptions", str(listed.exception_id), "--json").json
+    assert found["source"]["body"] == "deduct 99 from u1"
+    assert "no exception" in dist_task("exceptions", "99", exit_code=FAILED).err
 
 
 def test_a_command_starts_without_the_server_s_weight(server: RealApi) -> None:
