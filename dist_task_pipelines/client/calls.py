@@ -33,6 +33,7 @@ Query = Mapping[str, object]
 
 _ERRORS: dict[int, type[ClientError]] = {
     400: NotAllowed,
+    403: NotAllowed,
     404: NotFound,
     408: Unavailable,
     409: Conflict,

@@ -1,4 +1,4 @@
-"""What tells equal things apart from others: of requests, of calls, of causes."""
+"""Identities: of requests, of calls, of causes."""
 
 import hashlib
 import re

@@ -1,7 +1,6 @@
 """Keeping a batch's lease while its run works, as long as the calls under way need it."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -9,6 +8,7 @@ from typing import Self
 
 import structlog
 
+from dist_task_pipelines.domain.clock import uptime
 from dist_task_pipelines.domain.errors import LeaseLost
 from dist_task_pipelines.ledger import Ledger
 from dist_task_pipelines.ledger.records import Batch
@@ -42,7 +42,7 @@ class LeaseKeeper:
         self._batch = batch
         self._seconds = seconds
         self._timeouts: list[float] = []  # of the tasks that are being called
-        self._expires = time.monotonic() + seconds
+        self._expires = uptime() + seconds
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._persons = False  # a person asked for the batch to stop
@@ -77,7 +77,7 @@ class LeaseKeeper:
     @contextmanager
     def stretching(self, timeout: float) -> Iterator[None]:
         """Around a write that stretches the lease for calls of `timeout` seconds."""
-        until = time.monotonic() + self._seconds + timeout
+        until = uptime() + self._seconds + timeout
         with self._noticing_loss():
             yield
         with self._lock:
@@ -92,7 +92,8 @@ class LeaseKeeper:
         """
         with self._lock:  # a task that begins meanwhile stretches the lease after this, not before
             lease = self._seconds + max(self._timeouts, default=0)
-            until = time.monotonic() + lease
+            until = uptime() + lease
+            self._expires = min(self._expires, until)  # even if the answer is lost
             with self._noticing_loss():
                 is_stopped = self._ledger.batches.renew(self._batch.id, lease=lease)
             self._expires = until
@@ -102,12 +103,12 @@ class LeaseKeeper:
 
     def outlasts(self, timeout: float) -> bool:
         """Whether a call of `timeout` seconds that begins now ends within the lease."""
-        return not self.stop.is_set() and time.monotonic() + timeout <= self._expires
+        return not self.stop.is_set() and uptime() + timeout <= self._expires
 
     @property
     def is_held(self) -> bool:
         """Whether the batch is still ours for all this process knows."""
-        return time.monotonic() <= self._expires
+        return uptime() <= self._expires
 
     @contextmanager
     def _noticing_loss(self) -> Iterator[None]:
@@ -141,8 +142,8 @@ class LeaseKeeper:
             False once there is no more to keep.
         """
         third = self._seconds / 3
-        renew_at = time.monotonic() + third
+        renew_at = uptime() + third
         while not self._ended.wait(min(LOOK, third)):
-            if time.monotonic() >= renew_at or (self.stop.is_set() and not noticed):
+            if uptime() >= renew_at or (self.stop.is_set() and not noticed):
                 return True
         return False

@@ -1,4 +1,4 @@
-"""Doing again what the ledger, or something else, was away for."""
+"""Repeats work that failed because the ledger, or something else, could not be reached."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def patiently(
     away: tuple[type[Exception], ...] = (LedgerUnavailable,),
     is_worth_it: Callable[[], bool] = lambda: True,
 ) -> R:
-    """Do the work; while it raises what says that something is away, do it again.
+    """Do the work; repeat it while it raises one of `away`.
 
     Args:
         seconds: the longest that it is tried.

@@ -297,7 +297,7 @@ _TO_DATABASE: Mapping[type, _Rule] = {
     datetime: ("a time like 2026-01-31T12:00:00", _datetime),
     date: ("a date like 2026-01-31", _date),
     time: ("a time of day like 12:00:00", _time),
-    bytes: ("bytes as a base64 text", _bytes),
+    bytes: ("bytes as a base64 string", _bytes),
     uuid.UUID: ("a UUID", _uuid),
     str: ("a string", _text),
 }

@@ -27,7 +27,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import NullPool
 
-from dist_task_pipelines.domain.clock import Clock, SystemClock
+from dist_task_pipelines.domain.clock import Clock, SystemClock, uptime
 from dist_task_pipelines.domain.errors import (
     DistTaskError,
     Fault,
@@ -47,19 +47,19 @@ LEAST_PACKET = 16 * 2**20  # bytes that MySQL must take in one statement; MariaD
 CLOCK_SYNC_INTERVAL = 60  # seconds between two looks at the database's clock
 MIGRATION_WAIT = 600  # seconds to wait for another process that migrates
 
-# A host that goes away without a word, or stands still, keeps its locks no longer than this; and
-# whoever asks a server that went away so waits no longer than that. Both in seconds; the second is
-# more than MySQL lets a statement wait for a lock (innodb_lock_wait_timeout, 50).
+# All in seconds. A host that vanishes, or stands still, keeps its locks on MySQL for as long as a
+# session may be idle. Whoever asks a server that vanishes waits for an answer, and no write is
+# begun again after that time; a statement gives up waiting for a lock before.
 IDLE_SESSION_LIMIT = 60
 ANSWER_TIMEOUT = 75
+LOCK_TIMEOUT = 50  # MySQL's default
+CLOCK_ANSWER_LIMIT = 2.0  # an older answer does not tell the time
 
 _MYSQL_TRY_AGAIN = {1205, 1213}  # lock wait timeout, deadlock
 _MYSQL_REFUSES_VALUE = {1366}  # not in the character set
 _MYSQL_TOO_LARGE = 1153
 _MYSQL_READ_ONLY = {1290, 1836}  # after a failover the server is a replica
 _MYSQL_CONNECTION_LOST = {2006, 2013, 2014, 2055, 1053, 1927}
-
-_UPTIME_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 # What drivers raise for a value that they cannot even send.
 _REFUSED_BY_DRIVER = (DataError, InterfaceError, UnicodeEncodeError, OverflowError)
@@ -119,11 +119,12 @@ class Database:
             RowRefused: it cannot take one of the values.
         """
         with self._translated():
+            give_up = uptime() + ANSWER_TIMEOUT
             for left in reversed(range(WRITE_TRIES)):
                 try:
                     return self._write_once(work)
                 except (DBAPIError, Raced) as error:
-                    if not left or not _worth_repeating(error):
+                    if not left or uptime() >= give_up or not _worth_repeating(error):
                         raise
                     time.sleep(0.01 * 2 ** (WRITE_TRIES - left))
         raise AssertionError("unreachable")
@@ -277,10 +278,12 @@ class DatabaseClock:
         Raises:
             LedgerUnavailable: the database cannot be reached, and never was.
         """
-        if self._is_stale():
-            with self._lock:
+        if self._is_stale() and self._lock.acquire(blocking=self._read is None):
+            try:
                 if self._is_stale():
                     self._sync()
+            finally:
+                self._lock.release()
         assert self._read
         moment, then = self._read
         return moment + timedelta(seconds=uptime() - then)
@@ -289,17 +292,16 @@ class DatabaseClock:
         return self._read is None or uptime() > self._look_again_at
 
     def _sync(self) -> None:
+        began = uptime()
         try:
-            self._read = self._database.clock_reading()
+            found = self._database.clock_reading()
         except LedgerUnavailable:  # the time goes on nevertheless
             if self._read is None:
                 raise
+        else:
+            if self._read is None or uptime() - began < CLOCK_ANSWER_LIMIT:
+                self._read = found
         self._look_again_at = uptime() + CLOCK_SYNC_INTERVAL
-
-
-def uptime() -> float:
-    """Seconds that only ever grow, evenly; those in which the machine slept count, on Linux."""
-    return time.clock_gettime(_UPTIME_CLOCK)
 
 
 class Store(Protocol):
@@ -373,7 +375,10 @@ def _mysql_engine(url: sa.URL, pool_size: int, *, answer_timeout: float | None) 
     @event.listens_for(engine, "connect")
     def limit(connection: Any, _record: object) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(f"SET SESSION wait_timeout = {IDLE_SESSION_LIMIT}")
+            cursor.execute(
+                f"SET SESSION wait_timeout = {IDLE_SESSION_LIMIT}, innodb_lock_wait_timeout = "
+                f"CAST(LEAST(@@innodb_lock_wait_timeout, {LOCK_TIMEOUT}) AS UNSIGNED)"
+            )
 
     @event.listens_for(engine, "handle_error")
     def leave_a_replica(context: sa.engine.ExceptionContext) -> None:

@@ -179,7 +179,7 @@ class FlowStore:
 
     @writes
     def delete(self, connection: Connection, identifier: str, *, user: str = "") -> None:
-        """Offer a version no longer; its transactions and their records stay.
+        """Withdraw a version; its transactions and their records stay.
 
         Raises:
             NotFound: nothing has that id, or it was deleted.

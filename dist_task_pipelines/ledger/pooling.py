@@ -1,10 +1,11 @@
 """MySQL connection pools without needless round trips."""
 
-import time
 from typing import Any
 
 from sqlalchemy import URL, Engine, event
 from sqlalchemy.exc import DisconnectionError
+
+from dist_task_pipelines.domain.clock import uptime
 
 IDLE = 1.0  # seconds; whoever comes back sooner finds the server as it was
 
@@ -27,12 +28,12 @@ def ping_idle(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkin")
     def remember(_connection: Any, record: Any) -> None:
-        record.info["used_at"] = time.monotonic()
+        record.info["used_at"] = uptime()
 
     @event.listens_for(engine, "checkout")
     def ping(connection: Any, record: Any, _proxy: Any) -> None:
         used_at = record.info.get("used_at")
-        if used_at is None or time.monotonic() - used_at < IDLE:
+        if used_at is None or uptime() - used_at < IDLE:
             return
         try:
             engine.dialect.do_ping(connection)

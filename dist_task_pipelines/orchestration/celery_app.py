@@ -15,7 +15,7 @@ RUN_TASK = "dist_task.run"
 QUEUE = "dist_task_runs"
 FILE_TRANSPORT = "dist_task_pipelines.orchestration.file_broker:Transport"
 CONNECT_SECONDS = 3.0
-ANSWER_SECONDS = 30.0  # for an answer of Redis; the longest that is waited for takes one
+ANSWER_SECONDS = 30.0  # for an answer of Redis; its longest blocking read takes one second
 REDIS = {
     "visibility_timeout": 24 * 3600,  # seconds after which what nobody acknowledged is handed on
     "socket_connect_timeout": CONNECT_SECONDS,

@@ -101,7 +101,7 @@ class Memory:
         return row
 
     def delete_flow(self, identifier: str) -> None:
-        """Offer a version no longer."""
+        """Withdraw a version."""
         row = self.flow(identifier)
         of_flow = [each for each in self.transactions.values() if each.flow is row.flow]
         if unsettled := [each for each in of_flow if not each.status.is_settled]:

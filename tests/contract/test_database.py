@@ -1,5 +1,6 @@
 """The connection: times, retries of a write, values and servers that refuse."""
 
+import itertools
 import sqlite3
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection, event
 
+from dist_task_pipelines.domain.clock import uptime
 from dist_task_pipelines.domain.errors import (
     InvalidConfiguration,
     InvalidJson,
@@ -28,7 +30,6 @@ from dist_task_pipelines.ledger.database import (
     Database,
     DatabaseClock,
     Raced,
-    uptime,
     use_wal,
 )
 from tests.contract.steps import (
@@ -165,6 +166,53 @@ def test_the_time_goes_on_while_the_server_cannot_be_asked(
 
 
 @ONLY_MYSQL
+def test_an_answer_that_took_long_does_not_tell_the_time(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(ledger_url)
+    before = database.clock.now()
+    skipped = 0.0
+    monkeypatch.setattr(database_module, "uptime", lambda: uptime() + skipped)
+
+    def slow() -> tuple[datetime, float]:
+        nonlocal skipped
+        skipped += 30
+        return before - timedelta(hours=1), uptime() + skipped
+
+    monkeypatch.setattr(database, "clock_reading", slow)
+    skipped = CLOCK_SYNC_INTERVAL + 1
+    assert database.clock.now() - before > timedelta(seconds=CLOCK_SYNC_INTERVAL)
+    assert skipped == CLOCK_SYNC_INTERVAL + 31
+    database.dispose()
+
+
+@ONLY_MYSQL
+def test_nobody_waits_while_another_asks_for_the_time(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(ledger_url)
+    database.clock.now()
+    asking, go_on = threading.Event(), threading.Event()
+
+    def hang() -> tuple[datetime, float]:
+        asking.set()
+        assert go_on.wait(30)
+        raise LedgerUnavailable("no answer")
+
+    monkeypatch.setattr(database, "clock_reading", hang)
+    later = uptime() + CLOCK_SYNC_INTERVAL + 1
+    monkeypatch.setattr(database_module, "uptime", lambda: later)
+    other = threading.Thread(target=database.clock.now)
+    other.start()
+    assert asking.wait(30)
+    database.clock.now()
+    assert other.is_alive()
+    go_on.set()
+    other.join()
+    database.dispose()
+
+
+@ONLY_MYSQL
 def test_a_step_of_the_machines_clock_moves_nothing(
     ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +289,17 @@ def test_a_write_is_given_up_in_the_end(
         ledger.database.write(work)
     assert work.calls == 8
     assert connections_left(ledger) == 0
+
+
+def test_a_write_is_not_begun_again_after_a_wait_for_an_answer(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = itertools.count()
+    monkeypatch.setattr(database_module, "uptime", lambda: 3600.0 * next(hours))
+    work = Work(*[refused_by_mysql(2013)] * 2)
+    with pytest.raises(LedgerUnavailable):
+        ledger.database.write(work)
+    assert work.calls == 1
 
 
 def test_any_other_error_is_raised_as_it_is_and_nothing_written(ledger: Ledger) -> None:

@@ -135,8 +135,8 @@ def test_a_lease_is_stretched_while_calls_are_under_way(
         running = bench.in_background(run, "deduct")
         bench.executor.wait_for("o1:deduct")
         for _ in range(3):
-            keep = Watch(bench.ledger.batches, "renew", monkeypatch)
-            keep.wait_for(lambda results: len(results) > 1)
+            renew = Watch(bench.ledger.batches, "renew", monkeypatch)
+            renew.wait_for(lambda results: len(results) > 1)
             clock.step(400)
             assert bench.ledger.batches.expire() == []
         bench.executor.release("o1:deduct")
@@ -174,62 +174,60 @@ def test_the_lease_is_kept_while_a_stopped_run_waits_for_its_calls(
         bench.executor.wait_for("o1:deduct")
         stop.set()
         clock.step(400)
-        keep = Watch(bench.ledger.batches, "renew", monkeypatch)
-        keep.wait_for(lambda results: len(results) > 1)
+        renew = Watch(bench.ledger.batches, "renew", monkeypatch)
+        renew.wait_for(lambda results: len(results) > 1)
         clock.step(400)
         assert bench.ledger.batches.expire() == []
         bench.executor.release("o1:deduct")
         assert ended(running).passed == 1
 
 
-class Monotonic:
-    """Stands in for the module `time` of the lease."""
+class Uptime:
+    """Stands in for `uptime`, as the lease asks for it."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return self.seconds
 
 
 @pytest.fixture
-def monotonic(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
-    time = Monotonic()
-    monkeypatch.setattr(lease_module, "time", time)
-    return time
+def uptime(monkeypatch: pytest.MonkeyPatch) -> Uptime:
+    uptime = Uptime()
+    monkeypatch.setattr(lease_module, "uptime", uptime)
+    return uptime
 
 
 @pytest.fixture
-def keeper(bench: Bench, monotonic: Monotonic) -> LeaseKeeper:
+def keeper(bench: Bench, uptime: Uptime) -> LeaseKeeper:
     """A keeper whose thread is not running."""
     batch = bench.take(bench.flow(), "o1")
     stop = threading.Event()
     return LeaseKeeper(bench.ledger, batch, seconds=60, stop=stop, give_up=lambda: None)
 
 
-def test_a_call_begins_only_if_the_lease_outlasts_it(
-    keeper: LeaseKeeper, monotonic: Monotonic
-) -> None:
+def test_a_call_begins_only_if_the_lease_outlasts_it(keeper: LeaseKeeper, uptime: Uptime) -> None:
     assert keeper.outlasts(60)
     assert not keeper.outlasts(60.5)
-    monotonic.seconds += 59
+    uptime.seconds += 59
     assert keeper.outlasts(1)
     assert not keeper.outlasts(2)
-    monotonic.seconds += 2
+    uptime.seconds += 2
     assert not keeper.outlasts(0)
     assert not keeper.is_held
 
 
 def test_a_renewal_covers_the_longest_call_that_may_be_under_way(
-    keeper: LeaseKeeper, monotonic: Monotonic
+    keeper: LeaseKeeper, uptime: Uptime
 ) -> None:
     with keeper.covering(5), keeper.covering(300):
         with keeper.stretching(300):
             pass
         assert keeper.outlasts(300)
-        monotonic.seconds += 100
+        uptime.seconds += 100
         keeper.renew()
-        monotonic.seconds += 59
+        uptime.seconds += 59
         assert keeper.outlasts(300)
         assert not keeper.outlasts(302)
     keeper.renew()
@@ -244,6 +242,19 @@ def test_a_write_that_fails_covers_nothing(
     for _ in range(2):
         with pytest.raises(LedgerUnavailable):
             keeper.renew()
+    assert not keeper.outlasts(61)
+
+
+def test_a_renewal_whose_answer_is_lost_may_have_shortened_the_lease(
+    bench: Bench, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with keeper.covering(300), keeper.stretching(300):
+        pass
+    assert keeper.outlasts(300)
+    Outage(bench.ledger, monkeypatch).lose_answers(1)
+    with pytest.raises(LedgerUnavailable):
+        keeper.renew()
+    assert keeper.outlasts(60)
     assert not keeper.outlasts(61)
 
 

@@ -91,7 +91,7 @@ REFUSED = [
     ("INTEGER", 2**31, "out of range"),
     ("mood", "angry", "invalid input value for enum"),
     ("UUID", "7", "takes a UUID"),
-    ("BYTEA", "no base64!", "takes bytes as a base64 text"),
+    ("BYTEA", "no base64!", "takes bytes as a base64 string"),
     ("VARCHAR(3)", "abcd", "too long"),
     ("TEXT", "\x00", "NUL"),
     ("JSONB", {"a": "\x00"}, "cannot be converted to text"),

@@ -50,6 +50,7 @@ def test_the_docstring_is_the_message_where_there_is_no_better_one(kind: type[Cl
     ("status", "kind"),
     [
         (400, errors.NotAllowed),
+        (403, errors.NotAllowed),
         (404, errors.NotFound),
         (409, errors.Conflict),
         (413, errors.TooLarge),

@@ -116,7 +116,7 @@ def test_null_is_null(kind: types.TypeEngine[Any]) -> None:
         (mysql.DATETIME(), "2026-01-31T12:00:00.5", "rounded to 0 decimal places"),
         (mysql.TIMESTAMP(fsp=3), "2026-01-31T12:00:00.0005", "rounded to 3 decimal places"),
         (mysql.TIME(), "12:00:00.000001", "rounded to 0 decimal places"),
-        (types.LargeBinary(), "no base64!", "takes bytes as a base64 text"),
+        (types.LargeBinary(), "no base64!", "takes bytes as a base64 string"),
         (types.Uuid(), "7", "takes a UUID"),
         (types.String(), 7, "takes a string, not the number 7"),
         (types.String(), ["a"], "takes a string, not a list"),
