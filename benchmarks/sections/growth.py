@@ -19,6 +19,7 @@ from dist_task_pipelines.settings import Settings
 
 SEEDED = 1_000_000
 COUNT = 6_000  # transactions to measure the cost of one
+ROUNDS = 3  # of which the cheapest counts: whatever disturbs the others is not their cost
 SETTLE = 15.0  # seconds in which MySQL writes what it has been given to the disk
 MOST_GROWTH = 1.2  # times, to be reached
 QUERY_MS = 50.0  # to be reached
@@ -31,10 +32,10 @@ MEMORY_LOOK = 2.0  # seconds between two looks at memory
 def growth(bench: Bench) -> list[Figure]:
     """What a transaction costs with few in the ledger, and with a million."""
     flow = bench.platform.apply(bench.participant.url)
-    _cost(bench, "warm_")
+    _cost_of_round(bench, "warm_")
     before = _cost(bench, "few_")
     settled_copies(
-        bench.platform.ledger, "few_0000000", "seed_", SEEDED, lambda n: bench.tell(n, SEEDED)
+        bench.platform.ledger, "few_0_0000000", "seed_", SEEDED, lambda n: bench.tell(n, SEEDED)
     )
     time.sleep(SETTLE)
     after = _cost(bench, "full_")
@@ -45,7 +46,7 @@ def growth(bench: Bench) -> list[Figure]:
         f"{before:.2f} ms with few there, {after:.2f} ms with {SEEDED:,}: {ratio:.2f} times",
         f"≤ {MOST_GROWTH} times",
         ratio <= MOST_GROWTH,
-        f"{COUNT} transactions each time; all processes, MySQL included",
+        f"{COUNT} transactions, the cheapest of {ROUNDS} rounds; all processes, MySQL included",
         {"before": before, "after": after, "ratio": ratio},
     )
     return [cost, _queries(bench, flow)]
@@ -113,7 +114,11 @@ class _Watching:
 
 
 def _cost(bench: Bench, prefix: str) -> float:
-    """Milliseconds of CPU that a transaction costs, in all processes."""
+    """Milliseconds of CPU that a transaction costs, in all processes; of the cheapest round."""
+    return min(_cost_of_round(bench, f"{prefix}{number}_") for number in range(ROUNDS))
+
+
+def _cost_of_round(bench: Bench, prefix: str) -> float:
     with bench.costs() as costs:
         submit_in_batches(bench.platform.url, prefix, COUNT, BATCH)
         bench.platform.wait_for_all(prefix, COUNT, PATIENCE, lambda done: bench.tell(done, COUNT))
