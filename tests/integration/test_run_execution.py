@@ -88,6 +88,13 @@ class Bench:
             self.jobs.get(job), run_config=config, **fields
         ).run_id
 
+    def person_retries_failed(self, transaction_id: str) -> str:
+        """The id of a run of `intervene`, not begun yet; the transaction has failed by then."""
+        self.submit(transaction_id)
+        self.deliver(self.dispatch().run_id)
+        wanted = {"action": "retry", "transaction_id": transaction_id}
+        return self.person_launches("intervene", {"ops": {"carry_out": {"config": wanted}}})
+
     def expire(self, batch: DispatchedBatch) -> None:
         """Let the time run out in which a run may take the batch."""
         with self.ledger.database.engine.begin() as connection:
@@ -404,10 +411,7 @@ def test_a_run_of_intervene_is_executed_once_even_if_delivered_twice_at_once(
     bench: Bench, participant: Participant
 ) -> None:
     participant.fail("mend:deduct", 422)
-    bench.submit("mend")
-    bench.deliver(bench.dispatch().run_id)
-    config = {"ops": {"carry_out": {"config": {"action": "retry", "transaction_id": "mend"}}}}
-    run_id = bench.person_launches("intervene", config)
+    run_id = bench.person_retries_failed("mend")
     deliveries = [threading.Thread(target=bench.deliver, args=[run_id]) for _ in range(4)]
     for each in deliveries:
         each.start()
@@ -454,10 +458,7 @@ def test_a_claim_whose_answer_is_lost_is_made_again(
     bench: Bench, participant: Participant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     participant.fail("claimed:deduct", 422)
-    bench.submit("claimed")
-    bench.deliver(bench.dispatch().run_id)
-    config = {"ops": {"carry_out": {"config": {"action": "retry", "transaction_id": "claimed"}}}}
-    run_id = bench.person_launches("intervene", config)
+    run_id = bench.person_retries_failed("claimed")
     monkeypatch.setattr(patience, "TRY_AGAIN_SECONDS", 0.01)
     claim, calls = bench.ledger.workers.claim, itertools.count()
 
@@ -494,10 +495,7 @@ def test_a_run_that_another_worker_has_ended_meanwhile_is_not_executed_again(
     bench: Bench, participant: Participant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     participant.fail("mended:deduct", 422, 422)
-    bench.submit("mended")
-    bench.deliver(bench.dispatch().run_id)
-    config = {"ops": {"carry_out": {"config": {"action": "retry", "transaction_id": "mended"}}}}
-    run_id = bench.person_launches("intervene", config)
+    run_id = bench.person_retries_failed("mended")
     claim = bench.ledger.workers.claim
     another = RunExecution(
         bench.instance, bench.ledger, bench.jobs, worker="x", lease=30, at_end=lambda: None

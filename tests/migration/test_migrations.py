@@ -38,6 +38,17 @@ def set_revision(database: Database, revision: str) -> None:
     database.write(lambda connection: connection.execute(change, {"revision": revision}))
 
 
+def move(
+    database: Database, migrations: Path, way: Callable[[Config, str], None], revision: str
+) -> None:
+    """Up- or downgrade to a revision."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    with database.alone() as connection:
+        config.attributes["connection"] = connection
+        way(config, revision)
+
+
 def table_names(database: Database) -> set[str]:
     with database.read() as connection:
         return set(sa.inspect(connection).get_table_names())
@@ -138,11 +149,7 @@ def test_a_downgrade_leaves_nothing_and_can_be_taken_back(
     migrated: Database, migrations: Path, url: str
 ) -> None:
     before = created(migrated)
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
-    with migrated.alone() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+    move(migrated, migrations, command.downgrade, "base")
     assert table_names(migrated) == {schema.VERSION_TABLE}
     with pytest.raises(LedgerOutOfStep, match="not migrated yet"):
         Ledger(url, never_built)
@@ -153,11 +160,7 @@ def test_a_downgrade_leaves_nothing_and_can_be_taken_back(
 def test_what_was_counted_by_the_minute_is_counted_by_day_and_for_all_time(
     database: Database, migrations: Path
 ) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
-    with database.alone() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+    move(database, migrations, command.upgrade, "0001")
     counted = [("2030-01-31 23:59:00", 2), ("2030-02-01 00:00:00", 3), ("2030-02-01 09:30:00", 4)]
     insert = sa.text("INSERT INTO flow_stats VALUES ('shop_v1', :minute, 'success', :total)")
     rows = [{"minute": minute, "total": total} for minute, total in counted]
@@ -176,11 +179,7 @@ def test_what_was_counted_by_the_minute_is_counted_by_day_and_for_all_time(
 def test_an_exception_whose_task_succeeded_is_closed(
     database: Database, migrations: Path, url: str
 ) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
-    with database.alone() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0005")
+    move(database, migrations, command.upgrade, "0005")
     task = {"name": "n", "type": "http", "attempts": 1, "max_retry": 3, "handled": False}
     exception = {
         **dict.fromkeys(["flow_id", "task_name", "error_type", "error_code"], "x"),
