@@ -21,6 +21,7 @@ from dist_task_pipelines.domain.errors import (
     RowRefused,
     TooLarge,
     WrongMediaType,
+    by_class,
 )
 from dist_task_pipelines.domain.json import JsonObject
 from dist_task_pipelines.domain.status import (
@@ -489,4 +490,6 @@ def error(code: int, message: str, faults: Any = ()) -> ErrorEnvelope:
 
 def status_of(failure: DistTaskError) -> int:
     """The HTTP status of an error."""
-    return next(STATUS_OF[kind] for kind in type(failure).__mro__ if kind in STATUS_OF)
+    status = by_class(STATUS_OF, failure)
+    assert status, "every error is a DistTaskError, which is in the table"
+    return status

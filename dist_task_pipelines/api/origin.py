@@ -19,8 +19,6 @@ REFUSAL = (
     "a page of another site must not act here; if this is the platform's own page behind a proxy, "
     "let the proxy pass the header Host on"
 )
-
-
 BY_URL = "send the query in the body of a POST: one in the URL might be another site's image"
 
 
@@ -44,7 +42,7 @@ class SameSite:
 
 
 def _is_query_by_url(scope: Scope) -> bool:
-    """Dagster takes a mutation from there, too."""
+    """Whether a GraphQL query stands in the URL, from where Dagster takes mutations, too."""
     return scope["path"].startswith(GRAPHQL) and b"query=" in scope.get("query_string", b"")
 
 

@@ -22,9 +22,11 @@
 A message says what is wrong, where, and how to fix it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +144,8 @@ class LedgerUnavailable(DistTaskError):
 
 class LedgerOutOfStep(LedgerUnavailable):
     """The ledger's schema is behind or ahead of this version of the platform."""
+
+
+def by_class(table: Mapping[Any, M], error: BaseException) -> M | None:
+    """What a table by classes has for the most specific of the error's classes in it."""
+    return next((table[kind] for kind in type(error).__mro__ if kind in table), None)

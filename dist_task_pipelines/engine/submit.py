@@ -112,9 +112,9 @@ def examine(
         DistTaskError: it cannot be accepted; see `submit`.
     """
     digest = _digest(request)
-    known = ledger.transactions.find([request.transaction_id])
-    for record in known.values():
-        return _same((digest, record))
+    known = ledger.transactions.find([request.transaction_id]).get(request.transaction_id)
+    if known:
+        return _same((digest, known))
     return _Acceptance(ledger, max_params_bytes, delay=0).submission((request, digest))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import exc
 
+from dist_task_pipelines.domain.errors import by_class
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.domain.status import Applied
 
@@ -145,8 +146,7 @@ _NO_LOGIN = ("authentication failed", "no pg_hba.conf entry", "does not exist", 
 
 def meaning_of(error: BaseException) -> Meaning | None:
     """What the error means, None when no one foresaw it."""
-    kinds = type(error).__mro__
-    meaning = next((MEANINGS[kind] for kind in kinds if kind in MEANINGS), None)
+    meaning = by_class(MEANINGS, error)
     if meaning and meaning.retryable is None:
         return _UNAVAILABLE if _passes(error) else Meaning(meaning.type, retryable=False)
     return meaning

@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDict
 from yarl import URL
 
+from dist_task_pipelines.domain.errors import by_class
 from dist_task_pipelines.domain.keys import KEY_HEADER
 from dist_task_pipelines.domain.outcome import Outcome
 from dist_task_pipelines.executors.base import Progress, Proxy, Request, Tls, invalid_config
@@ -202,8 +203,7 @@ class _Pool:
 
 def meaning_of(error: Exception) -> Meaning | None:
     """What the error means, None when no one foresaw it."""
-    found = (MEANINGS[kind] for kind in type(error).__mro__ if kind in MEANINGS)
-    return next(found, None)
+    return by_class(MEANINGS, error)
 
 
 def new_session() -> aiohttp.ClientSession:
